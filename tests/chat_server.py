@@ -20,6 +20,7 @@ START_S = 10.0
 STOP_S = 10.0
 PROMPT_TOKENS = 11
 COMPLETION_TOKENS = 7
+MODELS = {"object": "list", "data": [{"id": "scripted", "object": "model", "owned_by": "tests"}]}
 
 # The body of a request as JSON: tests look into it freely.
 Body: TypeAlias = dict[str, Any]
@@ -67,13 +68,15 @@ def in_turn(*replies: str | ServerReply) -> Script:
 class ChatServer:
     """Serves POST /v1/chat/completions and GET /v1/models while it is entered.
 
-    `received` keeps every chat request. Set `script` first; a request that it has no reply for gets status 418,
-    which no client retries.
+    `received` keeps every chat request, `lookups` counts those for the models; `models` is what these get. Set
+    `script` first; a request that it has no reply for gets status 418, which no client retries.
     """
 
     def __init__(self) -> None:
         self.script: Script = _unscripted
         self.received: list[Received] = []
+        self.models = ServerReply(body=json.dumps(MODELS), raw=True)
+        self.lookups = 0
         self._socket = socket.create_server(("127.0.0.1", 0))
         self._server = _Server(
             uvicorn.Config(self._app(), log_config=None, lifespan="off", timeout_graceful_shutdown=1)
@@ -118,7 +121,8 @@ class ChatServer:
         return JSONResponse(_completion(body, reply), reply.status, reply.headers)
 
     async def _models(self, request: Request) -> Response:
-        return JSONResponse({"object": "list", "data": [{"id": "scripted", "object": "model", "owned_by": "tests"}]})
+        self.lookups += 1
+        return Response(self.models.body, self.models.status, self.models.headers, "application/json")
 
 
 class _Server(uvicorn.Server):
