@@ -1,0 +1,1 @@
+"""The reply ledger: what was asked, what came back, what it cost; nothing is paid twice."""

@@ -1,0 +1,247 @@
+"""The ledger of one process: finds replies, admits requests, stores what came back before anybody uses it.
+
+find     a reading thread answers all that gathered with one query
+admit    a writing thread claims, reserves and takes from the buckets, many requests in one transaction
+settle   the same thread stores replies; whoever waits goes on when they are on the disk
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import sqlalchemy as sa
+
+from mmat_dagster.interfaces import LedgerError
+from mmat_dagster.ledger import tables
+from mmat_dagster.ledger.accounts import TOTAL, Account, run_account
+from mmat_dagster.ledger.batches import NOBODY, Batch, is_in_state, take_over
+from mmat_dagster.ledger.books import Books
+from mmat_dagster.ledger.database import Database, is_absent, ledger_url
+from mmat_dagster.ledger.liveness import show_life
+from mmat_dagster.ledger.orders import Admit, Call, Order, StoredReply, Want
+from mmat_dagster.ledger.transaction import FIND, Transaction, stored_reply
+from mmat_dagster.ledger.worker import Ticket, Worker
+
+T = TypeVar("T")
+
+# SQLite takes some 32,000 parameters to a statement; a few hundred keys amortise its cost.
+KEYS_AT_ONCE = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lost:
+    """Requests that were in flight when their process was killed: they may have been charged, `usd` at most."""
+
+    calls: int
+    usd: float
+
+
+class Ledger:
+    """One process's use of a ledger; give it back with `close`."""
+
+    def __init__(self, url: str) -> None:
+        self.database = Database(url)
+        self._writer: Worker[Order] = Worker(name="ledger-writer", work=self._write)
+        self._reader: Worker[bytes] = Worker(name="ledger-reader", work=self._read)
+        try:
+            self._liveness = show_life(self.database)
+            self.lost = self._begin()
+        except LedgerError:
+            self.database.close()
+            raise
+
+    @property
+    def name(self) -> str:
+        """Where the ledger is, without a password."""
+        return self.database.name
+
+    async def find(self, key: bytes) -> StoredReply | None:
+        """Return the reply to the request `key`, if there is one."""
+        return cast("StoredReply | None", await self._reader.do(key))
+
+    async def admit(self, order: Admit) -> StoredReply | None:
+        """Wait until the request may be sent, and return None; or return the reply that came meanwhile."""
+        return cast("StoredReply | None", await self._writer.do(order))
+
+    async def do(self, order: Order) -> None:
+        """Carry out an order; when this returns, what it says is on the disk."""
+        await self._writer.do(order)
+
+    async def want(self, order: Want) -> int | StoredReply:
+        """Put a request on the list for the next batch; return how often a batch has failed at it.
+
+        Returns the reply that came meanwhile, if one did.
+        """
+        return cast("int | StoredReply", await self._writer.do(order))
+
+    @property
+    def session(self) -> int:
+        """The number of this process's session."""
+        return self._liveness.session
+
+    async def take_batch(self, batch: Batch) -> bool:
+        """Become the one who tends a batch, unless another process that lives does."""
+
+        def take(books: Books) -> bool:
+            owner = batch.session
+            if owner == self.session or (owner != NOBODY and self._liveness.is_alive(owner)):
+                return False
+            # Another process may have carried it on and given it back since it was looked at.
+            return is_in_state(books, batch) and take_over(books, batch.id, owner, self.session)
+
+        return await self.call(take)
+
+    async def call(self, function: Callable[[Books], T]) -> T:
+        """Run `function(books)` in a transaction and return its result; an exception that it returns is raised."""
+        return cast("T", await self._writer.do(Call(function=function)))
+
+    def account(self, run_id: str | None = None) -> Account:
+        """Return what was spent by a run, or in all."""
+        name = TOTAL if run_id is None else run_account(run_id)
+        with self.database.read() as connection:
+            row = connection.execute(sa.select(tables.accounts).where(tables.accounts.c.name == name)).mappings()
+            found = row.first()
+        return Account(**found) if found else Account(name=name)
+
+    def close(self) -> None:
+        """Finish what was handed in, say goodbye and close the database; a claim that is left counts as lost."""
+        self._writer.close()
+        self._reader.close()
+        try:
+            with self.database.begin() as connection:
+                transaction = self._transaction(connection)
+                transaction.bury(self._liveness.session)
+                transaction.books.write()
+        finally:
+            self._liveness.close()
+            self.database.close()
+
+    def _begin(self) -> Lost:
+        """Write this session down, and end those whose processes are gone."""
+        with self.database.begin() as connection:
+            transaction = self._transaction(connection)
+            open_ones = sa.select(tables.sessions.c.id).where(tables.sessions.c.ended_at.is_(None))
+            dead = [each for (each,) in connection.execute(open_ones) if not self._liveness.is_alive(each)]
+            for session in dead:
+                transaction.bury(session)
+            transaction.books.write()
+            connection.execute(tables.sessions.insert().values(self._session_row(transaction.now)))
+            counted = sa.select(
+                sa.func.coalesce(sa.func.sum(tables.sessions.c.lost_calls), 0),
+                sa.func.coalesce(sa.func.sum(tables.sessions.c.lost_usd), 0.0),
+            ).where(tables.sessions.c.id.in_(dead))
+            calls, usd = connection.execute(counted).one()
+        return Lost(calls=calls, usd=usd)
+
+    def _session_row(self, now: float) -> dict[str, object]:
+        return {
+            "id": self._liveness.session,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started_at": now,
+            "lost_calls": 0,
+            "lost_usd": 0.0,
+        }
+
+    def _transaction(self, connection: sa.Connection) -> Transaction:
+        now = self.database.now(connection)
+        books = Books(connection=connection, now=now)
+        return Transaction(database=self.database, liveness=self._liveness, connection=connection, now=now, books=books)
+
+    def _write(self, tickets: Sequence[Ticket[Order]]) -> float | None:
+        with self.database.begin() as connection:
+            return self._transaction(connection).work(tickets)
+
+    def _read(self, tickets: Sequence[Ticket[bytes]]) -> float | None:
+        for start in range(0, len(tickets), KEYS_AT_ONCE):
+            group = tickets[start : start + KEYS_AT_ONCE]
+            with self.database.read() as connection:
+                rows = connection.execute(FIND, {"keys": [ticket.order for ticket in group]}).all()
+            found = {row[0]: row for row in rows}
+            for ticket in group:
+                row = found.get(ticket.order)
+                ticket.settle(None if row is None else stored_reply(row))
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Totals:
+    """What a ledger holds: the account of all runs, and per model and purpose a line (calls, tokens in, cached, tokens
+    out, USD or None where no price was known).
+    """
+
+    account: Account
+    lines: tuple[tuple[str, str, int, int, int, int, float | None], ...]
+
+
+def read_totals(url: str) -> Totals | None:
+    """Return what the ledger at `url` holds, or None where there is none yet. Raises LedgerError."""
+    if is_absent(url):
+        return None
+    ledger = open_ledger(url)
+    try:
+        with ledger.database.read() as connection:
+            lines = tuple(tuple(row) for row in connection.execute(_LINES))
+        return Totals(account=ledger.account(), lines=cast("Any", lines))
+    finally:
+        close_ledger(url)
+
+
+def forget(url: str) -> int:
+    """Forget the requests that a server refused; return how many. Raises LedgerError."""
+    if is_absent(url):
+        return 0
+    ledger = open_ledger(url)
+    try:
+        with ledger.database.begin() as connection:
+            return connection.execute(tables.replies.delete().where(tables.replies.c.status != OK)).rowcount
+    finally:
+        close_ledger(url)
+
+
+OK = 200
+_R = tables.replies.c
+_LINES = (
+    sa.select(
+        _R.model,
+        _R.label,
+        sa.func.count(),
+        sa.func.sum(_R.prompt_tokens),
+        sa.func.sum(_R.cached_tokens),
+        sa.func.sum(_R.completion_tokens),
+        sa.func.sum(_R.cost_usd),
+    )
+    .where(_R.status == OK)
+    .group_by(_R.model, _R.label)
+    .order_by(_R.model, _R.label)
+)
+
+_open: dict[str, tuple[Ledger, int]] = {}
+_opening = threading.Lock()
+
+
+def open_ledger(url: str) -> Ledger:
+    """Return this process's ledger at `url`; everybody who opens it shares one, and gives it back with `close_ledger`.
+
+    Raises LedgerError where it cannot be opened.
+    """
+    url = ledger_url(url)
+    with _opening:
+        ledger, users = _open.get(url) or (Ledger(url), 0)
+        _open[url] = (ledger, users + 1)
+        return ledger
+
+
+def close_ledger(url: str) -> None:
+    """Give the ledger back; the last one who does closes it."""
+    url = ledger_url(url)
+    with _opening:
+        ledger, users = _open[url]
+        if users > 1:
+            _open[url] = (ledger, users - 1)
+            return
+        del _open[url]
+    ledger.close()
