@@ -1,15 +1,19 @@
 """What the data assets have in common: build the partitions that a run asks for, and tell Dagster what was made."""
 
-from typing import Literal, cast
+from dataclasses import dataclass
+from typing import Any, Literal, cast
 
 import dagster as dg
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from pydantic import Field
 
 from assets.metadata import describe
+from assets.money import describe_estimate, describe_spending, foretold
 from assets.reporting import Reporter
-from mmat_dagster.interfaces import CorpusError, OperatorUnavailable, StoreError, TeacherUnavailable
-from mmat_dagster.pipeline import Built, Pipeline, UpstreamMissing, code_version
+from assets.waiting import run_tags, wait_for, waiting_for
+from mmat_dagster.estimate import estimate_samples
+from mmat_dagster.interfaces import CorpusError, LedgerError, OperatorUnavailable, StoreError, TeacherUnavailable
+from mmat_dagster.pipeline import Built, Pipeline, RepliesPending, UpstreamMissing, chain, code_version, label
 from mmat_dagster.schema import DatasetName, SourceName
 from mmat_dagster.sources.layout import SourceAbsent, SourceError
 
@@ -18,7 +22,7 @@ DATA_VERSION_TAG = "dagster/data_version"
 INPUT_DATA_VERSION_TAG = "dagster/input_data_version"
 
 # What would hit every sample: the run stops at once and tells what to do.
-RUN_ERRORS = (CorpusError, OperatorUnavailable, StoreError, TeacherUnavailable)
+RUN_ERRORS = (CorpusError, LedgerError, OperatorUnavailable, StoreError, TeacherUnavailable)
 
 
 class BuildConfig(dg.Config):
@@ -39,29 +43,57 @@ def build(
     In a run over several sources one that fails does not stop the others: an absent folder is a warning unless all are
     absent, anything else fails the run at its end.
     """
-    failures: dict[str, str] = {}
-    absences: dict[str, str] = {}
     sources = [cast("SourceName", key) for key in context.partition_keys]
-    for source in sources:
-        try:
-            _build_source(context, config, pipeline, dataset, source)
-        except SourceAbsent as absent:
-            context.log.warning(f"{dataset} of {source} was not built. {absent}")
-            absences[source] = str(absent)
-        except (SourceError, UpstreamMissing) as error:
-            failures[source] = str(error)
-        except RUN_ERRORS as error:
-            raise dg.Failure(description=str(error), allow_retries=False) from error
-    if len(absences) == len(sources):
-        failures = absences
+    outcomes = {source: _try_source(context, config, pipeline, dataset, source) for source in sources}
+    are_all_absent = all(outcome.kind == "absent" for outcome in outcomes.values())
+    failures = [
+        f"{dataset} of {source}: {outcome.why}"
+        for source, outcome in outcomes.items()
+        if outcome.kind == "failed" or are_all_absent
+    ]
     if failures:
-        raise dg.Failure(
-            description="\n".join(f"{dataset} of {source}: {why}" for source, why in failures.items()),
-            allow_retries=False,
-        )
+        raise dg.Failure(description="\n".join(failures), allow_retries=False)
     # Every source was recorded above, when it was finished. This key keeps Dagster from recording the whole range once
     # more, absent sources included, while steps further down still see a result.
     return dg.MaterializeResult(metadata={SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Outcome:
+    """What came of one source of a run; `why` where it is not there now."""
+
+    kind: Literal["built", "waiting", "absent", "failed"]
+    why: str = ""
+
+
+def _try_source(
+    context: dg.AssetExecutionContext,
+    config: BuildConfig,
+    pipeline: Pipeline,
+    dataset: DatasetName,
+    source: SourceName,
+) -> _Outcome:
+    """Build one source; what would hit every other one too ends the run."""
+    waiting = {label(below, source) for below in chain(dataset)} & {*waiting_for(run_tags(context))}
+    if waiting:  # a step before this one has said so
+        wait_for(context, dataset, waiting.pop())
+        return _Outcome(kind="waiting")
+    try:
+        _build_source(context, config, pipeline, dataset, source)
+    except SourceAbsent as absent:
+        context.log.warning(f"{dataset} of {source} was not built. {absent}")
+        return _Outcome(kind="absent", why=str(absent))
+    except RepliesPending as pending:
+        context.log.info(
+            f"{pending}. The sensor `ended_batches` goes on when it has ended; so does materializing again by hand."
+        )
+        wait_for(context, dataset, pending.label)
+        return _Outcome(kind="waiting")
+    except (SourceError, UpstreamMissing) as error:
+        return _Outcome(kind="failed", why=str(error))
+    except RUN_ERRORS as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+    return _Outcome(kind="built")
 
 
 def _build_source(
@@ -73,12 +105,31 @@ def _build_source(
 ) -> None:
     with Reporter(context.log) as reporter:
         with_upstream = config.upstream == "build"
+        before = pipeline.teacher.spending
         for built in pipeline.build(dataset, source, reporter.report, with_upstream=with_upstream):
+            after = pipeline.teacher.spending
             if built.manifest.dataset == dataset or not _is_recorded(context, built):
-                _record(context, pipeline, built)
+                _record(context, pipeline, built, describe_spending(before, after))
+            before = after
+            if built.manifest.dataset == "source_qa" and dataset != "source_qa":
+                _foretell(context, pipeline, built)
 
 
-def _record(context: dg.AssetExecutionContext, pipeline: Pipeline, built: Built) -> None:
+def _foretell(context: dg.AssetExecutionContext, pipeline: Pipeline, built: Built) -> None:
+    """Tell what the source will cost, before the teacher is asked for the first time."""
+    source = built.manifest.source
+    if pipeline.teacher.spending is None or pipeline.current("rationales", source) is not None:
+        return
+    foreseen = estimate_samples(pipeline, built.manifest)
+    if foreseen.by_dataset:
+        context.log.info(foretold(foreseen))
+        observation = dg.AssetObservation(
+            asset_key="rationales", partition=source, metadata=describe_estimate(foreseen), description="before asking"
+        )
+        context.log_event(observation)
+
+
+def _record(context: dg.AssetExecutionContext, pipeline: Pipeline, built: Built, spent: dict[str, Any]) -> None:
     manifest = built.manifest
     context.log.info(
         f"{manifest.dataset} of {manifest.source}: {built.rows_in} in, {manifest.rows} out, "
@@ -91,7 +142,7 @@ def _record(context: dg.AssetExecutionContext, pipeline: Pipeline, built: Built)
         dg.AssetMaterialization(
             asset_key=manifest.dataset,
             partition=manifest.source,
-            metadata=describe(pipeline, built),
+            metadata={**describe(pipeline, built), **spent},
             tags=tags,
         )
     )

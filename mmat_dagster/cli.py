@@ -1,4 +1,4 @@
-"""The commands of `python -m mmat_dagster`: materialize, show, status, sample."""
+"""The commands of `python -m mmat_dagster`: materialize, show, status, estimate, ledger, batches, sample."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ from typing import get_args
 from mmat_dagster import parts
 from mmat_dagster.corpus import write_corpus
 from mmat_dagster.environment import BadEnvironment, read_environment
-from mmat_dagster.interfaces import Store
+from mmat_dagster.interfaces import LedgerError, Store, TeacherUnavailable
 from mmat_dagster.pipeline import RECORDS, chain
 from mmat_dagster.reading import Readable, to_text
 from mmat_dagster.schema import DatasetName, Rejection, SourceName
@@ -29,7 +29,7 @@ def run(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
         code: int = options.command(options)
-    except BadEnvironment as error:
+    except (BadEnvironment, LedgerError, TeacherUnavailable) as error:
         return _fail(str(error))
     except BrokenPipeError:  # `show ... | head` has seen enough
         sys.stderr.close()
@@ -43,6 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     materialize = commands.add_parser("materialize", help="build a dataset and what it stands on, one run per source")
     materialize.add_argument("dataset", choices=DATASETS)
     materialize.add_argument("--source", choices=SOURCES, action="append", help="default: all five; may be repeated")
+    materialize.add_argument("--wait", action="store_true", help="with MMAT_MODE=batch: stay until the batches ended")
+    materialize.add_argument("--poll-s", type=_positive, default=60, metavar="S", help="look so often (default 60)")
     materialize.set_defaults(command=_materialize)
     show = commands.add_parser("show", help="print records of a dataset readably")
     show.add_argument("dataset", choices=DATASETS)
@@ -55,6 +57,20 @@ def _parser() -> argparse.ArgumentParser:
     show.set_defaults(command=_show)
     status = commands.add_parser("status", help="print how many records each dataset holds and has lost")
     status.set_defaults(command=_status)
+    estimate = commands.add_parser("estimate", help="print what the teacher will cost: calls, tokens, dollars, hours")
+    estimate.add_argument("--source", choices=SOURCES, action="append", help="default: all five; may be repeated")
+    estimate.set_defaults(command=_estimate)
+    ledger = commands.add_parser("ledger", help="print what was paid, by model and dataset")
+    ledger.add_argument(
+        "--forget-refused",
+        action="store_true",
+        help="forget requests that a server refused (400): they are asked again, once the server is mended",
+    )
+    ledger.set_defaults(command=_ledger)
+    batches = commands.add_parser("batches", help="submit, poll and collect the teacher's batches, and print them")
+    batches.add_argument("--wait", action="store_true", help="stay until one has ended")
+    batches.add_argument("--poll-s", type=_positive, default=60, metavar="S", help="look so often (default 60)")
+    batches.set_defaults(command=_batches)
     sample = commands.add_parser("sample", help="generate source folders in the five published layouts")
     sample.add_argument("--records", type=_positive, default=20, metavar="N", help="per source (default 20)")
     sample.add_argument("--out", type=Path, required=True, metavar="DIR")
@@ -68,7 +84,30 @@ def _materialize(options: argparse.Namespace) -> int:
     # Dagster takes a second to import, and no other command needs it.
     from mmat_dagster.runs import materialize  # noqa: PLC0415
 
-    return materialize(options.dataset, tuple(options.source or SOURCES), is_named=bool(options.source))
+    return materialize(
+        options.dataset,
+        tuple(options.source or SOURCES),
+        is_named=bool(options.source),
+        wait_s=options.poll_s if options.wait else None,
+    )
+
+
+def _estimate(options: argparse.Namespace) -> int:
+    from mmat_dagster.accounting import print_estimates  # noqa: PLC0415
+
+    return print_estimates(tuple(options.source or SOURCES), is_named=bool(options.source))
+
+
+def _ledger(options: argparse.Namespace) -> int:
+    from mmat_dagster.accounting import forget_refused, print_ledger  # noqa: PLC0415
+
+    return forget_refused() if options.forget_refused else print_ledger()
+
+
+def _batches(options: argparse.Namespace) -> int:
+    from mmat_dagster.accounting import print_batches  # noqa: PLC0415
+
+    return print_batches(wait_s=options.poll_s if options.wait else None)
 
 
 def _show(options: argparse.Namespace) -> int:

@@ -10,16 +10,19 @@ import dagster as dg
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
-from assets import foundation, integration, rationale, reflection, schedules  # noqa: E402
+from assets import foundation, integration, rationale, reflection, schedules, sensors  # noqa: E402
 from mmat_dagster.environment import read_environment  # noqa: E402
 from resources.deployments import DEPLOYMENTS  # noqa: E402
+
+RESOURCES = DEPLOYMENTS["local"](read_environment(os.environ))
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules([foundation, rationale, reflection, integration]),
     asset_checks=dg.load_asset_checks_from_modules([reflection, integration]),
     jobs=[schedules.data],
     schedules=[schedules.weekly],
-    resources=DEPLOYMENTS["local"](read_environment(os.environ)),
+    sensors=[sensors.ended_batches],
+    resources=RESOURCES,
     # One process a run: a killed run leaves no step behind that works on, and costs half.
     executor=dg.in_process_executor,
 )

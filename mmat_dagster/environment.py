@@ -6,19 +6,31 @@ MMAT_TEACHER      annotations (default, offline) or gpt4o
 MMAT_MODEL        the chat model's name; default the GPT-4o snapshot
 MMAT_LIMIT        at most so many records of each source, for a first look
 MMAT_PART_ROWS    rows of a part, the unit that is never done twice; default 5000
-MMAT_CONCURRENCY  dialogues under way at once; default 16
+MMAT_CONCURRENCY  dialogues and requests under way at once; default 16
+MMAT_LEDGER       the reply ledger: an SQLite file or postgresql://...; default ./data/ledger.sqlite
+MMAT_BUDGET_USD   the most that all runs may spend together
+MMAT_MODE         chat (default), or batch: half price, replies within a day
+MMAT_RPM          requests per minute that the provider allows, for all processes together; default: as it tells
+MMAT_TPM          tokens per minute, likewise
+MMAT_IMAGE_DETAIL auto (default), low, high, or none for a model that cannot see
+MMAT_TIMEOUT_S    how long a request may wait for its reply; default 120, more for a slow local model
 OPENAI_API_KEY    the key; read by Dagster when a run starts
 OPENAI_BASE_URL   an OpenAI-compatible server; default OpenAI's
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
+from mmat_dagster.chat.models import ImageDetail
 from mmat_dagster.fingerprints import code_fingerprint
 
 TeacherName = Literal["annotations", "gpt4o"]
+ModeName = Literal["chat", "batch"]
+MODES: dict[str, ModeName] = {"chat": "chat", "batch": "batch"}
+IMAGE_DETAILS: dict[str, ImageDetail] = {name: name for name in get_args(ImageDetail)}
 TEACHERS: dict[str, TeacherName] = {"annotations": "annotations", "gpt4o": "gpt4o"}
 
 DATA = Path("data")
@@ -42,6 +54,14 @@ class Environment:
     limit: int | None
     part_rows: int | None
     concurrency: int | None
+    ledger: str
+    names_ledger: bool
+    budget_usd: float | None
+    mode: ModeName
+    requests_per_minute: float | None
+    tokens_per_minute: float | None
+    timeout_s: float | None
+    image_detail: ImageDetail | None
 
 
 def read_environment(variables: Mapping[str, str]) -> Environment:
@@ -58,6 +78,14 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         limit=_count(variables, "MMAT_LIMIT"),
         part_rows=_count(variables, "MMAT_PART_ROWS"),
         concurrency=_count(variables, "MMAT_CONCURRENCY"),
+        ledger=variables.get("MMAT_LEDGER", "").strip() or str(DATA / "ledger.sqlite"),
+        names_ledger=bool(variables.get("MMAT_LEDGER", "").strip()),
+        budget_usd=_amount(variables, "MMAT_BUDGET_USD"),
+        mode=_mode(variables.get("MMAT_MODE", "").strip() or "chat"),
+        requests_per_minute=_amount(variables, "MMAT_RPM"),
+        tokens_per_minute=_amount(variables, "MMAT_TPM"),
+        timeout_s=_amount(variables, "MMAT_TIMEOUT_S"),
+        image_detail=_image_detail(variables.get("MMAT_IMAGE_DETAIL", "").strip()),
     )
 
 
@@ -70,6 +98,33 @@ def _teacher(name: str) -> TeacherName:
     if name not in TEACHERS:
         raise BadEnvironment(f"MMAT_TEACHER is {name!r}; it may be {' or '.join(TEACHERS)}")
     return TEACHERS[name]
+
+
+def _mode(name: str) -> ModeName:
+    if name not in MODES:
+        raise BadEnvironment(f"MMAT_MODE is {name!r}; it may be {' or '.join(MODES)}")
+    return MODES[name]
+
+
+def _image_detail(name: str) -> ImageDetail | None:
+    if not name:
+        return None
+    if name not in IMAGE_DETAILS:
+        raise BadEnvironment(f"MMAT_IMAGE_DETAIL is {name!r}; it may be {', '.join(IMAGE_DETAILS)}")
+    return IMAGE_DETAILS[name]
+
+
+def _amount(variables: Mapping[str, str], name: str) -> float | None:
+    text = variables.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = math.nan
+    if not (amount > 0 and math.isfinite(amount)):
+        raise BadEnvironment(f"{name} is {text!r}; it must be a number above 0")
+    return amount
 
 
 def _count(variables: Mapping[str, str], name: str) -> int | None:

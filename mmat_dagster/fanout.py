@@ -12,6 +12,12 @@ Out = TypeVar("Out")
 WINDOW = 4
 
 
+async def take(results: AsyncGenerator[Out], count: int) -> AsyncGenerator[Out]:
+    """Yield the next `count` results and leave the others."""
+    for _ in range(count):
+        yield await anext(results)
+
+
 async def map_in_order(
     work: Callable[[In], Awaitable[Out]], items: Iterable[In], concurrency: int
 ) -> AsyncGenerator[Out]:

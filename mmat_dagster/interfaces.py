@@ -1,13 +1,23 @@
 """What the outside implements for the engine: a handful of abstract classes, each with one reason to exist."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from mmat_dagster.schema import ImageRef, Rejection, RejectionReason, Sample, SourceName, Step, Transcript, Turn
+from mmat_dagster.schema import (
+    DatasetName,
+    ImageRef,
+    Rejection,
+    RejectionReason,
+    Sample,
+    SourceName,
+    Step,
+    Transcript,
+    Turn,
+)
 
 
 class Store(ABC):
@@ -122,21 +132,47 @@ class SearchEngine(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChatImage:
+    """An image as a chat model gets it: its bytes lie at `path`, `sha256` is their hash, the size is in upright pixels.
+
+    `reference` names it for a server that fetches images itself: `<source>/<path>` or the store's `images/...`.
+    """
+
+    path: Path
+    sha256: str
+    width: int
+    height: int
+    reference: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ChatTurn:
     """One message to a chat model; images stand before the text."""
 
     role: Literal["system", "user", "assistant"]
     text: str
-    images: tuple[Path, ...] = ()
+    images: tuple[ChatImage, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplySchema:
+    """The JSON schema that a reply follows, as JSON text; a model that knows no schemas is asked for any JSON."""
+
+    name: str
+    json_schema: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChatReply:
-    """What a chat model said: the raw text and the tokens it counted (0 where the server does not tell)."""
+    """What a chat model said: the raw text and the tokens it counted (0 where the server does not tell).
+
+    `is_cut` says that the reply ran into its length limit.
+    """
 
     text: str
     prompt_tokens: int
     completion_tokens: int
+    is_cut: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +181,91 @@ class RowError:
 
     reason: RejectionReason
     detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spending:
+    """What asking has cost since the resource was made; USD are None where no price is known.
+
+    `calls` counts replies that were paid now, `reused` those that were there already or under way, `refused` requests
+    that the server did not take. `retries` counts further attempts, `limited` those after a 429, `repaired` replies
+    that were bad and asked for again, `waiting` requests that wait for a batch, `lost_calls` those that were in flight
+    when a process was killed and may have been charged, `lost_usd` at most.
+    """
+
+    calls: int = 0
+    reused: int = 0
+    refused: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    spent_usd: float | None = None
+    retries: int = 0
+    limited: int = 0
+    repaired: int = 0
+    waiting: int = 0
+    lost_calls: int = 0
+    lost_usd: float | None = None
+
+    @property
+    def asked(self) -> int:
+        """All requests that have got an answer."""
+        return self.calls + self.reused + self.refused
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What calls will probably take: `cached_tokens` are those of the prompts that the provider will have kept."""
+
+    calls: float = 0.0
+    prompt_tokens: float = 0.0
+    cached_tokens: float = 0.0
+    completion_tokens: float = 0.0
+
+    def plus(self, other: "Forecast", count: float = 1.0) -> "Forecast":
+        """Return this and `count` times the other."""
+        return Forecast(
+            calls=self.calls + count * other.calls,
+            prompt_tokens=self.prompt_tokens + count * other.prompt_tokens,
+            cached_tokens=self.cached_tokens + count * other.cached_tokens,
+            completion_tokens=self.completion_tokens + count * other.completion_tokens,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quote:
+    """What calls will cost in USD: at list price, with the provider's prompt cache, as batches; None where no price is
+    known. `hours` is the time that they take, and `bound_by` says what sets it.
+    """
+
+    usd: float | None = None
+    cached_usd: float | None = None
+    batch_usd: float | None = None
+    hours: float | None = None
+    bound_by: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchState:
+    """How far a batch of requests is; `label` is what its requests were for, times are seconds since 1970."""
+
+    id: str
+    label: str
+    state: str
+    requests: int
+    answered: int
+    refused: int
+    released: int
+    detail: str
+    created_at: float
+    ended_at: float | None
+    can_go_on: bool
+    """Whether what waited for it finds more now than before; not where the provider refused the batch."""
+
+    @property
+    def is_refused(self) -> bool:
+        """Say whether the provider refused the batch for a reason that stays."""
+        return self.state == "failed" and not self.can_go_on
 
 
 class ChatModel(ABC):
@@ -160,13 +281,57 @@ class ChatModel(ABC):
     def version(self) -> str:
         """What decides its replies besides the messages: model and sampling parameters."""
 
+    @property
+    def spending(self) -> Spending | None:
+        """What asking has cost; None for a model that costs nothing."""
+        return None
+
+    def session(self, label: str) -> AbstractAsyncContextManager[None]:
+        """Open the model for requests about `label` (`rationales of tabmwp`); at the end all under way is finished."""
+        return nullcontext()
+
+    def forecast(
+        self,
+        messages: Sequence[ChatTurn],
+        schema: ReplySchema | None,
+        kept: int,
+    ) -> Forecast:
+        """Return what one call will probably take; the provider has seen the first `kept` messages before."""
+        return Forecast()
+
+    def quote(self, forecast: Forecast) -> Quote:
+        """Return what the forecast calls will cost, and how long they will take."""
+        return Quote()
+
+    async def tend_batches(self) -> tuple[BatchState, ...]:
+        """Submit, poll and collect what is open; return all batches, the oldest first."""
+        return ()
+
     @abstractmethod
-    async def complete(self, messages: Sequence[ChatTurn]) -> ChatReply | RowError:
-        """Return the reply to `messages`, a JSON object as text; raise TeacherUnavailable where no request can work."""
+    async def complete(
+        self, messages: Sequence[ChatTurn], schema: ReplySchema | None = None, sample_number: int = 0
+    ) -> ChatReply | RowError:
+        """Return the reply to `messages`, a JSON object as text; `sample_number` tells repeated samples apart.
+
+        Raises TeacherUnavailable where no request can work, BudgetReached, and ReplyPending where the reply comes with
+        a batch.
+        """
 
 
 class TeacherUnavailable(Exception):
     """The teacher cannot be asked at all (no key, unknown model, server away): the run stops and says so."""
+
+
+class BudgetReached(TeacherUnavailable):
+    """Nothing more may be spent; what was under way is finished and kept."""
+
+
+class LedgerError(Exception):
+    """The reply ledger cannot be read or written: the run stops, since a reply that is not stored is paid twice."""
+
+
+class ReplyPending(Exception):
+    """The reply comes with a batch: this dialogue goes on in a later run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,10 +358,36 @@ class Teacher(ABC):
     def name(self) -> str:
         """Who wrote a record, as stored in it, e.g. `annotations` or `gpt-4o-2024-11-20`."""
 
-    @property
     @abstractmethod
-    def version(self) -> str:
-        """What decides its replies besides the sample: model, parameters, prompts, code."""
+    def version(self, dataset: DatasetName) -> str:
+        """What decides its part in `dataset` besides the sample: model, parameters, prompts, code."""
+
+    @property
+    def spending(self) -> Spending | None:
+        """What asking has cost; None for a teacher that costs nothing."""
+        return None
+
+    def session(self, label: str) -> AbstractAsyncContextManager[None]:
+        """Open the teacher for work on `label`; at the end all that is under way is finished."""
+        return nullcontext()
+
+    def forecast(
+        self,
+        sample: Sample,
+        offered: Sequence[Operator],
+        *,
+        is_mathematical: bool,
+    ) -> Mapping[DatasetName, Forecast]:
+        """Return which calls `sample` will probably take, by the dataset that they are for; none for a free teacher."""
+        return {}
+
+    def quote(self, forecast: Forecast) -> Quote:
+        """Return what the forecast calls will cost, and how long they will take."""
+        return Quote()
+
+    async def tend_batches(self) -> tuple[BatchState, ...]:
+        """Submit, poll and collect what is open; return all batches, the oldest first."""
+        return ()
 
     @abstractmethod
     async def next_step(self, sample: Sample, turns: Sequence[Turn], offered: Sequence[Operator]) -> Reply | Rejection:

@@ -6,8 +6,8 @@ Works like make: `build` first brings up to date what a dataset stands on, and d
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,12 +15,12 @@ from typing import Any
 
 from mmat_dagster import parts, prompts
 from mmat_dagster.census import census
-from mmat_dagster.fanout import map_in_order
+from mmat_dagster.fanout import map_in_order, take
 from mmat_dagster.fingerprints import code_fingerprint, fingerprint
 from mmat_dagster.images import ImageShelf, PicturesOnDisk
-from mmat_dagster.interfaces import Operator, SearchEngine, Store, Teacher
+from mmat_dagster.interfaces import Operator, ReplyPending, SearchEngine, Store, Teacher
 from mmat_dagster.parts import Manifest, Part
-from mmat_dagster.progress import Report, Tally
+from mmat_dagster.progress import Pending, Report, Tally
 from mmat_dagster.schema import DatasetName, Dialogue, OrrDialogue, Rationale, Rejection, Sample, SourceName
 from mmat_dagster.sources import READERS, check_layout
 from mmat_dagster.sources.state import source_state
@@ -52,16 +52,34 @@ CODE: Mapping[DatasetName, tuple[str, ...]] = {
         "operators/*.py",
         "stages/rationale.py",
         "prompts/rationale_*.txt",
+        "prompts/repair.txt",
     ),
     "rr_dialogues": (
         "schema.py",
         "wire.py",
         "stages/reflection.py",
         "prompts/reflection_*.txt",
+        "prompts/repair.txt",
         "prompts/rr_system.txt",
     ),
     "orr_dialogues": ("schema.py", "wire.py", "stages/integration.py", "prompts/orr_system.txt"),
 }
+
+
+TELL_EVERY_S = 2.0
+
+
+class RepliesPending(Exception):
+    """A dataset is not finished: replies that it needs come with a batch. A later run goes on from here."""
+
+    def __init__(self, dataset: DatasetName, source: SourceName, records: int) -> None:
+        super().__init__(f"{records:,} records of {dataset} of {source} wait for replies that come with a batch")
+        self.label = label(dataset, source)
+
+
+def label(dataset: DatasetName, source: SourceName) -> str:
+    """Return what the teacher is told that its requests are for."""
+    return f"{dataset} of {source}"
 
 
 class UpstreamMissing(Exception):
@@ -96,6 +114,7 @@ class _Stage:
     key: str
     reads: type[Any]
     work: Callable[[Any], Awaitable[Any]]
+    asks_teacher: bool
 
 
 def chain(dataset: DatasetName) -> tuple[DatasetName, ...]:
@@ -128,7 +147,7 @@ class Pipeline:
         """Bring `dataset` of `source` up to date and yield it, after what it stands on.
 
         Raises SourceError where the source's folder is not usable, UpstreamMissing where `with_upstream` is False and
-        something upstream is not up to date, StoreError, and TeacherUnavailable.
+        something upstream is not up to date, RepliesPending, StoreError, LedgerError and TeacherUnavailable.
         """
         upstream = UPSTREAM[dataset]
         if upstream is None:
@@ -208,26 +227,48 @@ class Pipeline:
     async def _stage_parts(
         self, stage: _Stage, source: SourceName, upstream: Manifest, report: Report
     ) -> list[tuple[Part, bool]]:
-        seen, done = Tally(stage.dataset, source, upstream.rows, report), []
-        for index, below in enumerate(upstream.parts):
-            name = f"part-{index:05d}-{fingerprint([stage.key, below.sha256])}"
-            done.append(await self._stage_part(stage, source, below, name, seen))
-        return done
+        """Return the dataset's parts, and of each whether an earlier run had made it; raise RepliesPending.
 
-    async def _stage_part(
-        self, stage: _Stage, source: SourceName, below: Part, name: str, seen: Tally
-    ) -> tuple[Part, bool]:
+        Records flow through the stage without regard to parts: the next one begins while the last one's slow records
+        are still under way.
+        """
         prefix = parts.folder(stage.dataset, source)
-        finished = parts.finished_part(self.store, prefix, name)
-        if finished is not None:
-            seen.add(finished)
-            return finished, True
+        seen = Tally(stage.dataset, source, upstream.rows, report, lambda: self.teacher.spending)
+        names = [_part_name(index, stage, below) for index, below in enumerate(upstream.parts)]
+        finished = [parts.finished_part(self.store, prefix, name) for name in names]
+        for part in filter(None, finished):
+            seen.add(part)
+        todo = [index for index, part in enumerate(finished) if part is None]
+        if todo:
+            async with self._session(stage, source), _ticking(seen):
+                records = self._records(stage, source, [upstream.parts[index] for index in todo])
+                async with aclosing(map_in_order(stage.work, records, self.settings.concurrency)) as results:
+                    made = {
+                        index: await self._stage_part(
+                            stage, f"{prefix}/{names[index]}", take(results, upstream.parts[index].rows), seen
+                        )
+                        for index in todo
+                    }
+        if seen.pending:
+            raise RepliesPending(stage.dataset, source, seen.pending)
+        return [(part, True) if part else (_made(made[index]), False) for index, part in enumerate(finished)]
+
+    async def _stage_part(self, stage: _Stage, key: str, results: AsyncGenerator[Any], seen: Tally) -> Part | None:
+        """Write a part from its results; None where some of them are pending."""
+        before = seen.pending
+        kept, lost = await seen.split_async(results)
+        if seen.pending > before:
+            return None
+        return parts.write_part(self.store, key, kept, lost, RECORDS[stage.dataset], census(kept))
+
+    def _session(self, stage: _Stage, source: SourceName) -> AbstractAsyncContextManager[None]:
+        return self.teacher.session(label(stage.dataset, source)) if stage.asks_teacher else nullcontext()
+
+    def _records(self, stage: _Stage, source: SourceName, below: Sequence[Part]) -> Iterator[Any]:
         upstream = UPSTREAM[stage.dataset]
         assert upstream is not None
-        records = parts.read_part(self.store, parts.folder(upstream, source), below.name, stage.reads)
-        async with aclosing(map_in_order(stage.work, records, self.settings.concurrency)) as results:
-            kept, lost = await seen.split_async(results)
-        return parts.write_part(self.store, f"{prefix}/{name}", kept, lost, RECORDS[stage.dataset], census(kept)), False
+        for part in below:
+            yield from parts.read_part(self.store, parts.folder(upstream, source), part.name, stage.reads)
 
     def _publish(
         self,
@@ -265,24 +306,26 @@ class Pipeline:
         )
         versions = [operator.version for operator in self.operators.values()]
         limit = self.settings.max_turns - REFLECTION_TURNS
-        decided_by = [self.teacher.version, *versions, tools.retriever.version, str(limit)]
+        decided_by = [self.teacher.version("rationales"), *versions, tools.retriever.version, str(limit)]
         return _Stage(
             dataset="rationales",
             key=fingerprint([code_fingerprint(*CODE["rationales"]), *decided_by]),
             reads=Sample,
-            work=partial(write_rationale, teacher=self.teacher, tools=tools, max_turns=limit),
+            work=_unless_pending(partial(write_rationale, teacher=self.teacher, tools=tools, max_turns=limit)),
+            asks_teacher=True,
         )
 
     def _reflection(self, source: SourceName) -> _Stage:  # noqa: ARG002
         purposes = "\n".join(f"{name}: {operator.purpose}" for name, operator in self.operators.items())
         system = prompts.render("rr_system", operators=purposes)
         limit = self.settings.max_turns
-        decided_by = [code_fingerprint(*CODE["rr_dialogues"]), self.teacher.version, system, str(limit)]
+        decided_by = [code_fingerprint(*CODE["rr_dialogues"]), self.teacher.version("rr_dialogues"), system, str(limit)]
         return _Stage(
             dataset="rr_dialogues",
             key=fingerprint(decided_by),
             reads=Rationale,
-            work=partial(reflect, teacher=self.teacher, system=system, max_turns=limit),
+            work=_unless_pending(partial(reflect, teacher=self.teacher, system=system, max_turns=limit)),
+            asks_teacher=True,
         )
 
     def _integration(self, source: SourceName) -> _Stage:  # noqa: ARG002
@@ -291,7 +334,43 @@ class Pipeline:
 
         system = prompts.render("orr_system")
         key = fingerprint([code_fingerprint(*CODE["orr_dialogues"]), system])
-        return _Stage(dataset="orr_dialogues", key=key, reads=Dialogue, work=work)
+        return _Stage(dataset="orr_dialogues", key=key, reads=Dialogue, work=work, asks_teacher=False)
+
+
+def _unless_pending(work: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Awaitable[Any]]:
+    async def guarded(record: Any) -> Any:
+        try:
+            return await work(record)
+        except ReplyPending:
+            return Pending.REPLY
+
+    return guarded
+
+
+@asynccontextmanager
+async def _ticking(seen: Tally) -> AsyncIterator[None]:
+    """Report every few seconds, also where no record is finished for long."""
+
+    async def tick() -> None:
+        while True:
+            seen.tell()
+            await asyncio.sleep(TELL_EVERY_S)
+
+    ticking = asyncio.create_task(tick())
+    try:
+        yield
+    finally:
+        ticking.cancel()
+        await asyncio.gather(ticking, return_exceptions=True)
+
+
+def _part_name(index: int, stage: _Stage, below: Part) -> str:
+    return f"part-{index:05d}-{fingerprint([stage.key, below.sha256])}"
+
+
+def _made(part: Part | None) -> Part:
+    assert part is not None  # a missing one is a pending one, and was told before
+    return part
 
 
 def _built(manifest: Manifest, upstream: Manifest | None, reused_parts: int) -> Built:

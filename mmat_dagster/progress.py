@@ -3,8 +3,10 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
+from mmat_dagster.interfaces import Spending
 from mmat_dagster.parts import Part
 from mmat_dagster.schema import DatasetName, Rejection, SourceName
 
@@ -18,29 +20,54 @@ class Progress:
     total: int | None
     accepted: int
     rejected: Counter[str]
+    pending: int
+    spending: Spending | None
 
     @property
     def done(self) -> int:
-        """The number of records that are either kept or named."""
+        """The number of records that are either kept or named; those that wait for a batch are neither."""
         return self.accepted + self.rejected.total()
+
+
+def duration(seconds: float) -> str:
+    """Return a time as a person says it: 45 s, 12 min, 3 h 05 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 Report = Callable[[Progress], None]
 
 
+class Pending(Enum):
+    """What a stage says of a record whose teacher's reply comes with a batch."""
+
+    REPLY = "reply"
+
+
 class Tally:
     """Counts records as they come out of a stage, and reports."""
 
-    def __init__(self, dataset: DatasetName, source: SourceName, total: int | None, report: Report) -> None:
+    def __init__(
+        self,
+        dataset: DatasetName,
+        source: SourceName,
+        total: int | None,
+        report: Report,
+        spending: Callable[[], Spending | None] = lambda: None,
+    ) -> None:
         self._dataset, self._source, self._total, self._report = dataset, source, total, report
+        self._spending = spending
         self._accepted = 0
+        self.pending = 0
         self._rejected: Counter[str] = Counter()
 
     def add(self, part: Part) -> None:
         """Count a part that an earlier run finished."""
         self._accepted += part.rows
         self._rejected.update(part.rejected)
-        self._tell()
+        self.tell()
 
     def split(self, results: Iterator[Any]) -> tuple[list[Any], list[Rejection]]:
         """Part what was kept from what was lost."""
@@ -59,20 +86,25 @@ class Tally:
         return kept, lost
 
     def _sort(self, result: Any, kept: list[Any], lost: list[Rejection]) -> None:
-        if isinstance(result, Rejection):
+        if isinstance(result, Pending):
+            self.pending += 1
+        elif isinstance(result, Rejection):
             lost.append(result)
             self._rejected[result.reason] += 1
         else:
             kept.append(result)
             self._accepted += 1
-        self._tell()
+        self.tell()
 
-    def _tell(self) -> None:
+    def tell(self) -> None:
+        """Report how far it is now."""
         progress = Progress(
             dataset=self._dataset,
             source=self._source,
             total=self._total,
             accepted=self._accepted,
             rejected=Counter(self._rejected),
+            pending=self.pending,
+            spending=self._spending(),
         )
         self._report(progress)

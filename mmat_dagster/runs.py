@@ -3,24 +3,31 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
+from typing import Literal
 
 import dagster as dg
 from dagster._cli.utils import get_possibly_temporary_instance_for_cli
 
+from assets.waiting import waiting_for
 from mmat_dagster import parts
+from mmat_dagster.accounting import open_pipeline, refused_batch
 from mmat_dagster.definitions import defs
 from mmat_dagster.environment import BadEnvironment, Environment, read_environment
 from mmat_dagster.pipeline import chain
 from mmat_dagster.schema import DatasetName, SourceName
 from resources.store import LocalStore
 
+INTERRUPTED = "DagsterExecutionInterruptedError"
 ROW = "{:<14} {:>9} {:>9}  {}"
 
 
-def materialize(dataset: DatasetName, sources: Sequence[SourceName], *, is_named: bool) -> int:
+def materialize(
+    dataset: DatasetName, sources: Sequence[SourceName], *, is_named: bool, wait_s: float | None = None
+) -> int:
     """Build `dataset` of `sources`, one run each, and print what came of it; return the exit code.
 
-    A source whose folder is absent is told and passed over, unless it was asked for by name.
+    A source whose folder is absent is told and passed over, unless it was asked for by name. One that waits for a batch
+    is told; with `wait_s` it is looked at every so many seconds, and built on as its batches end.
     """
     environment = read_environment(os.environ)
     if not environment.is_sample and not environment.sources.is_dir():
@@ -28,8 +35,16 @@ def materialize(dataset: DatasetName, sources: Sequence[SourceName], *, is_named
     print(ROW.format("source", "accepted", "rejected", f"{dataset} in {environment.store.absolute()}"), flush=True)
     # The instance that `dagster asset materialize` and `dagster dev` use: DAGSTER_HOME, else ./dagster.yaml.
     with get_possibly_temporary_instance_for_cli() as instance:
-        outcomes = [_materialize_source(instance, environment, dataset, source, is_named) for source in sources]
-    return 0 if all(outcomes) else 1
+        outcomes = {source: _materialize_source(instance, environment, dataset, source, is_named) for source in sources}
+        while wait_s is not None and (waiting := [source for source in sources if outcomes[source] == "waiting"]):
+            with open_pipeline() as pipeline:
+                refused = refused_batch(pipeline, wait_s)
+            if refused is not None:
+                print(f"the provider has refused a batch for {refused.label}: {refused.detail}", flush=True)
+                return 1
+            for source in waiting:
+                outcomes[source] = _materialize_source(instance, environment, dataset, source, is_named)
+    return 1 if "failed" in outcomes.values() else 0
 
 
 def _materialize_source(
@@ -38,10 +53,10 @@ def _materialize_source(
     dataset: DatasetName,
     source: SourceName,
     is_named: bool,
-) -> bool:
+) -> Literal["built", "waiting", "absent", "failed"]:
     if not is_named and not environment.is_sample and not (environment.sources / source).exists():
         print(ROW.format(source, "-", "-", f"absent: there is no folder {environment.sources / source}"), flush=True)
-        return True
+        return "absent"
     result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
         instance=instance,
         partition_key=source,
@@ -49,8 +64,14 @@ def _materialize_source(
         run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         raise_on_error=False,
     )
-    print(_success(environment, dataset, source) if result.success else _failure(result, source), flush=True)
-    return result.success
+    run = instance.get_run_by_id(result.run_id)
+    labels = waiting_for(run.tags) if run and result.success else ()
+    if labels:
+        told = ROW.format(source, "-", "-", f"waiting for a batch: {', '.join(labels)}")
+    else:
+        told = _success(environment, dataset, source) if result.success else _failure(result, source)
+    print(told, flush=True)
+    return "waiting" if labels else "built" if result.success else "failed"
 
 
 def _success(environment: Environment, dataset: DatasetName, source: SourceName) -> str:
@@ -65,6 +86,8 @@ def _success(environment: Environment, dataset: DatasetName, source: SourceName)
 
 def _failure(result: dg.ExecuteInProcessResult, source: SourceName) -> str:
     failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    if any(data.error and data.error.cls_name == INTERRUPTED for data in failures):
+        return ROW.format(source, "-", "-", "interrupted; what was finished is kept, run again to go on")
     told = [
         data.user_failure_data.description if data.user_failure_data else data.error_display_string for data in failures
     ]

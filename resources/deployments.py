@@ -47,13 +47,29 @@ def _annotations(environment: Environment) -> dg.ConfigurableResource[Teacher]: 
 def _gpt4o(environment: Environment) -> dg.ConfigurableResource[Teacher]:
     # Without a key the model says what to do when it is first asked; an EnvVar that is not set would say less.
     key = dg.EnvVar("OPENAI_API_KEY") if environment.has_key else ""
-    model = GPT4o(api_key=key, **_given(model=environment.model, base_url=environment.base_url))
+    model = GPT4o(
+        api_key=key,
+        # A ledger's URL may hold a password: Dagster reads it when a run starts, and shows the variable's name.
+        ledger=dg.EnvVar("MMAT_LEDGER") if environment.names_ledger else environment.ledger,
+        shelf=str(environment.store / "scaled"),
+        mode=environment.mode,
+        **_given(
+            model=environment.model,
+            base_url=environment.base_url,
+            concurrency=environment.concurrency,
+            budget_usd=environment.budget_usd,
+            requests_per_minute=environment.requests_per_minute,
+            tokens_per_minute=environment.tokens_per_minute,
+            timeout_s=environment.timeout_s,
+            image_detail=environment.image_detail,
+        ),
+    )
     return PromptedTeacherResource(
         chat_model=model, sources=str(environment.sources), store_root=str(environment.store)
     )
 
 
-def _given(**fields: str | int | None) -> dict[str, Any]:
+def _given(**fields: str | float | None) -> dict[str, Any]:
     """Leave out what the environment does not say, so that the resource's own default counts."""
     return {name: value for name, value in fields.items() if value is not None}
 

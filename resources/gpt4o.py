@@ -1,78 +1,137 @@
-"""GPT-4o, or any model behind an OpenAI-compatible chat-completions server.
+"""GPT-4o, or any model behind an OpenAI-compatible chat-completions server, asked through the reply ledger.
 
-    this row's fault          -> RowError             refused, filtered, cut, image unreadable, request too large
-    no request can work       -> TeacherUnavailable   no key, unknown model, no quota, server away after all retries
+    this row's fault          -> RowError             refused, filtered, image unreadable, request too large
+    no request can work       -> TeacherUnavailable   no key, unknown or retired model, no quota, server away
+    enough was spent          -> BudgetReached        what is under way is finished and kept
 
 The key goes into the Authorization header and nowhere else: what a server says is cleared of it before it is told.
 """
 
 import asyncio
-import base64
-from collections.abc import AsyncGenerator, Sequence
-from io import BytesIO
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import dagster as dg
+import httpx2
 import openai
-from openai.types.chat import ChatCompletionContentPartParam, ChatCompletionMessageParam
-from PIL import ExifTags, Image
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError
+import orjson
+from pydantic import Field, PrivateAttr
 
-from mmat_dagster.interfaces import ChatModel, ChatReply, ChatTurn, RowError, TeacherUnavailable
-from mmat_dagster.operators.pixels import read_rgb
-
-ImageDetail: TypeAlias = Literal["auto", "low", "high"]
+from mmat_dagster.chat.estimates import TokenEstimator
+from mmat_dagster.chat.forecasts import Pace, quote
+from mmat_dagster.chat.models import ImageDetail, ModelFacts, Prices, facts
+from mmat_dagster.chat.replies import parse_reply
+from mmat_dagster.chat.requests import ChatRequest, Parameters, ReplyFormat, pack_request, request_key
+from mmat_dagster.interfaces import (
+    BatchState,
+    ChatModel,
+    ChatReply,
+    ChatTurn,
+    Forecast,
+    Quote,
+    ReplyPending,
+    ReplySchema,
+    RowError,
+    Spending,
+    TeacherUnavailable,
+)
+from mmat_dagster.ledger.accounts import Budget
+from mmat_dagster.ledger.batches import BatchSize
+from mmat_dagster.ledger.buckets import Limits
+from mmat_dagster.ledger.ledger import Ledger, close_ledger, open_ledger
+from mmat_dagster.ledger.orders import HeldByBatch, StoredReply, Terms, Want
+from resources.chat_asker import Asker
+from resources.chat_attempts import Patience
+from resources.chat_batches import BatchDesk
+from resources.chat_counts import Counts
+from resources.chat_http import ChatServer
+from resources.chat_lookup import look_up
+from resources.chat_preparing import Preparing
 
 OPENAI_URL = "https://api.openai.com/v1"
-DETAIL_CHARS = 300
-JPEG_QUALITY = 90
-SENT_AS_THEY_ARE = ("JPEG", "PNG", "WEBP")
-PHOTOS = ("JPEG", "MPO")  # MPO is what some cameras write: a JPEG with further pictures behind it
-UPRIGHT = 1  # as EXIF's Orientation says it; servers may or may not heed another one
-
-REFUSED = frozenset({"content_filter", "content_policy_violation"})
-NO_QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
-# A 400 that every request would get: the fault is in this resource's fields.
-MISCONFIGURED = frozenset({"unsupported_parameter", "unsupported_value", "unknown_parameter", "model_not_found"})
-ROW_STATUS = frozenset({400, 413, 422})
-
-# The first type that fits the error or one of its causes counts. The causes, since the SDK's aiohttp transport
-# reports a refused connection as a timeout.
-ADVICE: tuple[tuple[type[Exception], str], ...] = (
-    (openai.AuthenticationError, "refuses the key: export a valid OPENAI_API_KEY"),
-    (openai.PermissionDeniedError, "denies this key the model {model}: ask for access or set another `model`"),
-    (openai.NotFoundError, "does not know the model {model}: check `model` and `base_url`"),
-    (openai.BadRequestError, "does not take these settings: change the field that it names"),
-    (openai.RateLimitError, "limits the rate even after {max_retries} retries: send fewer requests at once"),
-    (TimeoutError, "gave no answer in {timeout_s:g} s, {max_retries} retries later: raise `timeout_s`"),
-    (openai.APIConnectionError, "cannot be reached after {max_retries} retries: check `base_url` and the network"),
-    (openai.APIStatusError, "fails after {max_retries} retries: try again when the server is well"),
-    (Exception, "does not speak the chat-completions protocol: check `base_url`"),
-)
+LEDGER = "sqlite:///data/ledger.sqlite"
 
 
 class GPT4o(dg.ConfigurableResource[ChatModel], ChatModel):
-    """A chat model that answers in JSON; its client lives as long as the event loop that it is used in."""
+    """A chat model that answers in JSON; open a `session` to ask it."""
 
     api_key: str = Field(default="", repr=False, description="The key; may be empty for a local server.")
     base_url: str = Field(default=OPENAI_URL, description="The server, up to and including /v1.")
     model: str = Field(default="gpt-4o-2024-11-20", description="The model's name as the server knows it.")
+    check_model: bool = Field(
+        default=True, description="Look the model up before the first request; off for servers that list other names."
+    )
+    ledger: str = Field(
+        default=LEDGER, repr=False, description="URL of the reply ledger: sqlite:///<file> or postgresql://..."
+    )
+    mode: Literal["chat", "batch"] = Field(
+        default="chat", description="chat: asked at once; batch: half the price, replies within a day."
+    )
     temperature: float | None = Field(
         default=0.3, description="Low, since thoughts must follow from evidence; null for models that take none."
     )
+    top_p: float | None = Field(default=None, description="Nucleus sampling; null for the server's default.")
     seed: int | None = Field(default=42, description="Makes replies repeatable as far as the server can.")
-    max_completion_tokens: int = Field(default=1024, gt=0, description="A longer reply is cut and rejected.")
+    max_completion_tokens: int = Field(default=1024, gt=0, description="A longer reply is cut.")
+    reasoning_effort: str | None = Field(default=None, description="For models that reason; null for the usual one.")
+    reply_format: Literal["auto", "json_schema", "json_object", "json_object_with_schema", "text"] = Field(
+        default="auto", description="How JSON is asked for; auto: by schema where the model is known to take one."
+    )
+    image_detail: ImageDetail = Field(
+        default="auto", description="How closely the model looks at images; none: they are not sent."
+    )
+    max_image_side: int = Field(default=2048, gt=0, description="Larger images are scaled down to so many pixels.")
+    image_url: str | None = Field(
+        default=None,
+        description="Where the server can fetch images itself, e.g. https://host/{reference}; null: sent inline. "
+        "{reference} is <source>/<path>, or images/<aa>/<sha256>.<ext> of the store; {sha256} is there too.",
+    )
+    shelf: str | None = Field(default=None, description="The folder that keeps scaled images; null: not kept.")
     timeout_s: float = Field(default=120.0, gt=0, description="How long one attempt may wait for the server.")
-    max_retries: int = Field(default=5, ge=0, description="Further attempts after 408, 409, 429, 5xx and lost links.")
-    image_detail: ImageDetail = Field(default="auto", description="How closely the model looks at images.")
-    max_image_side: int = Field(
-        default=2048, gt=0, description="Larger images are scaled down; OpenAI itself works on no more than 2048."
+    max_retries: int = Field(default=5, ge=0, description="Further attempts after 408, 409, 5xx and lost links.")
+    backoff_s: float = Field(default=1.0, gt=0, description="The first pause before another attempt; it doubles.")
+    give_up_s: float = Field(
+        default=900.0, gt=0, description="The run ends where rate limits let nothing at all through for so long."
+    )
+    concurrency: int = Field(default=64, gt=0, description="Requests under way at once, in this process.")
+    requests_per_minute: float | None = Field(
+        default=None, gt=0, description="The account's limit, for all processes together; null: as the server tells."
+    )
+    tokens_per_minute: float | None = Field(default=None, gt=0, description="Likewise, of tokens in and out.")
+    budget_usd: float | None = Field(default=None, ge=0, description="The most that all runs may spend together.")
+    budget_usd_per_run: float | None = Field(default=None, ge=0, description="The most that one run may spend.")
+    usd_per_million_input: float | None = Field(
+        default=None, ge=0, description="The price of tokens in, where the model is not in the table of prices."
+    )
+    usd_per_million_cached_input: float | None = Field(default=None, ge=0, description="Likewise, from the cache.")
+    usd_per_million_output: float | None = Field(default=None, ge=0, description="Likewise, of tokens out.")
+    image_tokens_at_most: int | None = Field(
+        default=None, ge=0, description="What an image costs at most, for a model whose rule is not known."
     )
 
-    _sessions: dict[asyncio.AbstractEventLoop, AsyncGenerator[openai.AsyncOpenAI, None]] = PrivateAttr(
-        default_factory=dict
+    batch_requests: int = Field(default=50_000, gt=0, le=50_000, description="At most so many requests in a batch.")
+    batch_megabytes: float = Field(default=190.0, gt=0, le=200.0, description="At most so long an input file.")
+    batch_settle_s: float = Field(
+        default=60.0, ge=0, description="How long a batch order without an answer may still show up at the provider."
     )
+
+    _askers: dict[asyncio.AbstractEventLoop, Asker] = PrivateAttr(default_factory=dict)
+    _counts: Counts = PrivateAttr(default_factory=Counts)
+    _run_id: str = PrivateAttr(default="none")
+    _log: dg.DagsterLogManager | logging.Logger = PrivateAttr(default_factory=lambda: logging.getLogger(__name__))
+    _warned: set[str] = PrivateAttr(default_factory=set)
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Learn on whose account is asked, and where to warn."""
+        self._run_id = context.run.run_id if context.run else "none"
+        if context.log is not None:
+            self._log = context.log
 
     @property
     def model_name(self) -> str:
@@ -82,189 +141,235 @@ class GPT4o(dg.ConfigurableResource[ChatModel], ChatModel):
     @property
     def version(self) -> str:
         """The model and every parameter that its replies depend on."""
-        return (
-            f"{self.model} temperature={self.temperature} seed={self.seed}"
-            f" max_completion_tokens={self.max_completion_tokens}"
-            f" image_detail={self.image_detail} max_image_side={self.max_image_side}"
+        return orjson.dumps(vars(self.parameters)).decode()
+
+    @property
+    def spending(self) -> Spending:
+        """What asking has cost in this run."""
+        return self._counts.spending
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What is known of the model."""
+        return facts(self.model)
+
+    @property
+    def prices(self) -> Prices | None:
+        """The prices that are set here, else those of the table; None where neither says."""
+        given, output = self.usd_per_million_input, self.usd_per_million_output
+        if given is None or output is None:
+            return self.facts.prices
+        cached = self.usd_per_million_cached_input
+        return Prices(input=given, cached_input=given if cached is None else cached, output=output)
+
+    @property
+    def parameters(self) -> Parameters:
+        """What decides a reply besides the messages."""
+        known = self.facts
+        auto: ReplyFormat = "json_schema" if known.json_schema else "json_object"
+        return Parameters(
+            model=self.model,
+            temperature=self.temperature if known.temperature else None,
+            top_p=self.top_p,
+            seed=self.seed if known.seed else None,
+            max_tokens=self.max_completion_tokens,
+            reasoning_effort=self.reasoning_effort or known.reasoning_effort,
+            reply_format=auto if self.reply_format == "auto" else self.reply_format,
+            image_detail=self.image_detail,
+            max_image_side=self.max_image_side,
+            fits_tiles=known.fits == "tiles",
         )
 
-    async def complete(self, messages: Sequence[ChatTurn]) -> ChatReply | RowError:
-        """Send `messages`, images inlined, and return the reply."""
-        if not self.api_key and self.base_url.rstrip("/") == OPENAI_URL:
-            raise TeacherUnavailable("OpenAI needs a key: export OPENAI_API_KEY, or set `base_url` to your own server")
-        rendered = await asyncio.to_thread(render_messages, messages, self.image_detail, self.max_image_side)
-        if isinstance(rendered, RowError):
-            return rendered
-        outcome = await self._request(rendered)
-        # Raised out here, so that no traceback holds the error of the SDK and what the server said in it.
-        if isinstance(outcome, TeacherUnavailable):
-            raise outcome
-        return outcome
-
-    async def aclose(self) -> None:
-        """Close the client of the running event loop; at the end of `asyncio.run` that happens by itself."""
-        session = self._sessions.get(asyncio.get_running_loop())
-        if session is not None:
-            await session.aclose()
-
-    async def _request(
-        self, messages: Sequence[ChatCompletionMessageParam]
-    ) -> ChatReply | RowError | TeacherUnavailable:
-        client = await self._client()
-        try:
-            response = await client.chat.completions.with_raw_response.create(
-                model=self.model,
-                messages=messages,
-                response_format={"type": "json_object"},
-                temperature=openai.omit if self.temperature is None else self.temperature,
-                seed=openai.omit if self.seed is None else self.seed,
-                max_completion_tokens=self.max_completion_tokens,
-            )
-            return parse_completion(response.text)
-        except (openai.OpenAIError, ValidationError) as error:
-            return self._failure(error)
-
-    async def _client(self) -> openai.AsyncOpenAI:
+    @asynccontextmanager
+    async def session(self, label: str) -> AsyncIterator[None]:
+        """Open client and ledger for requests about `label`; at the end wait for all that is under way."""
+        self._check_fields()
         loop = asyncio.get_running_loop()
-        if loop not in self._sessions:
-            self._sessions[loop] = self._session(loop)
-        return await anext(self._sessions[loop])
+        ledger = open_ledger(self.ledger)
+        try:
+            self._counts.lose(ledger.lost)
+            async with self._client() as client:
+                asker = self._asker(client, ledger, label)
+                desk = self._desk(asker.server, ledger)
+                if self.mode == "batch":
+                    await desk.tend_or_fail()
+                self._askers[loop] = asker
+                try:
+                    yield
+                    if self.mode == "batch":
+                        await desk.submit(asker.terms)
+                finally:
+                    await self._askers.pop(loop).finish()
+        finally:
+            close_ledger(self.ledger)
 
-    async def _session(self, loop: asyncio.AbstractEventLoop) -> AsyncGenerator[openai.AsyncOpenAI, None]:
-        """Yield one client again and again; an event loop closes its generators as it ends, and so this client."""
+    def forecast(self, messages: Sequence[ChatTurn], schema: ReplySchema | None, kept: int) -> Forecast:
+        """Return what one call will probably take."""
+        return self._preparing.forecast(self._request(messages, schema), kept)
+
+    def quote(self, forecast: Forecast) -> Quote:
+        """Return what the calls will cost, and how long they take at the configured limits."""
+        return quote(forecast, self.prices, self._pace)
+
+    @property
+    def _pace(self) -> Pace:
+        return Pace(
+            requests_per_minute=self.requests_per_minute,
+            tokens_per_minute=self.tokens_per_minute,
+            concurrency=self.concurrency,
+        )
+
+    async def tend_batches(self) -> tuple[BatchState, ...]:
+        """Submit, poll and collect what is open at this server; return all its batches, the oldest first."""
+        ledger = open_ledger(self.ledger)
+        try:
+            async with self._client() as client:
+                return await self._desk(self._server(client), ledger).tend()
+        finally:
+            close_ledger(self.ledger)
+
+    async def complete(
+        self, messages: Sequence[ChatTurn], schema: ReplySchema | None = None, sample_number: int = 0
+    ) -> ChatReply | RowError:
+        """Return the reply to `messages`: from the ledger, or asked for, stored and then returned."""
+        request = self._request(messages, schema, sample_number)
+        asker = self._askers[asyncio.get_running_loop()]
+        key = request_key(self._preparing.parameters, request)
+        stored = await asker.ledger.find(key)
+        if stored is not None:
+            return self._reuse(stored)
+        if self.mode == "batch":
+            return await self._want(asker, request, key)
+        try:
+            outcome = await asker.ask(key, partial(self._preparing.prepare, request, key))
+        except HeldByBatch as held:
+            raise TeacherUnavailable(
+                f"a request is part of batch {held}, which has not ended: wait for it in `mode` batch (MMAT_MODE)"
+            ) from None
+        if isinstance(outcome, RowError):
+            return outcome
+        self._preparing.learn(request, outcome)
+        return parse_reply(outcome.status, outcome.body)
+
+    def _request(self, messages: Sequence[ChatTurn], schema: ReplySchema | None, sample_number: int = 0) -> ChatRequest:
+        if self.image_detail == "none":
+            messages = [replace(message, images=()) for message in messages]
+        return ChatRequest(messages=tuple(messages), schema=schema, sample_number=sample_number)
+
+    @asynccontextmanager
+    async def _client(self) -> AsyncIterator[openai.AsyncOpenAI]:
+        # 0 is aiohttp's word for no limit; with None the SDK's transport leaves aiohttp at 100.
+        limits = httpx2.Limits(max_connections=0)
         client = openai.AsyncOpenAI(
-            api_key=self.api_key or "none",  # the SDK wants one, local servers take any
+            api_key=self.api_key.strip() or "none",  # the SDK wants one, local servers take any
             base_url=self.base_url,
             timeout=self.timeout_s,
-            max_retries=self.max_retries,
-            http_client=openai.DefaultAioHttpClient(),
+            max_retries=0,
+            http_client=openai.DefaultAioHttpClient(limits=limits),
         )
         try:
-            while True:
-                yield client
+            yield client
         finally:
-            del self._sessions[loop]
             await client.close()
 
-    def _failure(self, error: openai.OpenAIError | ValidationError) -> RowError | TeacherUnavailable:
-        code, causes = _code(error), _causes(error)
-        said = self._cleared(str(causes[-1]))
-        if code in NO_QUOTA:
-            return TeacherUnavailable(f"{self.base_url} has no quota left for this key: add credit, then run again")
-        is_of_this_row = isinstance(error, openai.APIStatusError) and error.status_code in ROW_STATUS
-        if code in REFUSED or (is_of_this_row and code not in MISCONFIGURED):
-            return RowError(reason="teacher refused", detail=said)
-        # What a server says about a bad key may quote parts of it; what pydantic says fills a screen.
-        is_quoted = said and not isinstance(error, openai.AuthenticationError | ValidationError)
-        return TeacherUnavailable(f"{self.base_url} {self._advice(causes)}" + (f" ({said})" if is_quoted else ""))
+    def _asker(self, client: openai.AsyncOpenAI, ledger: Ledger, label: str) -> Asker:
+        limits = Limits(
+            name=f"{self.model} at {self.base_url.rstrip('/')}",
+            requests_per_minute=self.requests_per_minute,
+            tokens_per_minute=self.tokens_per_minute,
+        )
+        budget = Budget(run_usd=self.budget_usd_per_run, total_usd=self.budget_usd)
+        server = self._server(client)
+        return Asker(
+            server=server,
+            ledger=ledger,
+            terms=Terms(model=self.model, run_id=self._run_id, label=label, limits=limits, budget=budget),
+            patience=Patience(max_retries=self.max_retries, backoff_s=self.backoff_s, give_up_s=self.give_up_s),
+            concurrency=self.concurrency,
+            counts=self._counts,
+            look_up=partial(self._look_up, server),
+            price=self._preparing.price,
+            canary=self._preparing.canary,
+        )
 
-    def _advice(self, causes: Sequence[BaseException]) -> str:
-        words = next(words for kind, words in ADVICE if any(isinstance(cause, kind) for cause in causes))
-        return words.format(model=self.model, max_retries=self.max_retries, timeout_s=self.timeout_s)
+    def _server(self, client: openai.AsyncOpenAI) -> ChatServer:
+        return ChatServer(
+            client=client, name=self.base_url, model=self.model, key=self.api_key.strip(), timeout_s=self.timeout_s
+        )
 
-    def _cleared(self, said: str) -> str:
-        return (said.replace(self.api_key, "***") if self.api_key else said)[:DETAIL_CHARS]
+    def _desk(self, server: ChatServer, ledger: Ledger) -> BatchDesk:
+        size = BatchSize(
+            max_requests=self.batch_requests, max_bytes=int(self.batch_megabytes * 1e6), max_tries=self.max_retries
+        )
+        return BatchDesk(
+            server=server,
+            ledger=ledger,
+            size=size,
+            counts=self._counts,
+            settle_s=self.batch_settle_s,
+            backoff_s=self.backoff_s,
+            render=self._preparing.line,
+            price=self._preparing.price,
+        )
 
+    def _reuse(self, stored: StoredReply) -> ChatReply | RowError:
+        self._counts.reused += 1
+        return parse_reply(stored.status, stored.body)
 
-class Usage(BaseModel):
-    """The tokens that a server counted."""
+    async def _want(self, asker: Asker, request: ChatRequest, key: bytes) -> ChatReply | RowError:
+        """Put the request on the list for the next batch and raise ReplyPending."""
+        await asker.look_up_once()
+        size = await self._preparing.measure(request)
+        if isinstance(size, RowError):
+            return size
+        order = Want(
+            key=key,
+            terms=asker.terms,
+            request=pack_request(request),
+            size_bytes=size,
+            reserve_usd=self._preparing.most_usd(request, batch=True),
+        )
+        tries = await asker.ledger.want(order)
+        if isinstance(tries, StoredReply):
+            return self._reuse(tries)
+        if tries > self.max_retries:
+            return RowError(reason="teacher gave no reply", detail=f"{tries} batches failed at it")
+        self._counts.waiting += 1
+        raise ReplyPending
 
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    async def _look_up(self, server: ChatServer) -> None:
+        if not self.api_key and self.base_url.rstrip("/") == OPENAI_URL:
+            raise TeacherUnavailable("OpenAI needs a key: export OPENAI_API_KEY, or set `base_url` to your own server")
+        if self.check_model:
+            await look_up(server, self.facts, datetime.now(UTC).date(), self.backoff_s, self._warn_once)
 
+    def _warn_once(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            self._log.warning(text)
 
-class Message(BaseModel):
-    """What the model said, or why it would not."""
+    @cached_property
+    def _preparing(self) -> Preparing:
+        return Preparing(
+            facts=self.facts,
+            prices=self.prices,
+            parameters=self.parameters,
+            estimator=TokenEstimator(max_tokens=self.max_completion_tokens),
+            image_url=self.image_url,
+            shelf=Path(self.shelf) if self.shelf else None,
+            image_tokens_at_most=self.image_tokens_at_most,
+        )
 
-    content: str | None = None
-    refusal: str | None = None
-
-
-class Choice(BaseModel):
-    """A message and why it ended there."""
-
-    message: Message
-    finish_reason: str | None = None
-
-
-class Completion(BaseModel):
-    """The body of a chat-completions response, as far as it is read here."""
-
-    choices: list[Choice] = Field(min_length=1)
-    usage: Usage | None = None
-
-
-def parse_completion(body: str) -> ChatReply | RowError:
-    """Read a response's body; raise ValidationError where it is not a chat completion."""
-    completion = Completion.model_validate_json(body)
-    choice, usage = completion.choices[0], completion.usage or Usage()
-    if choice.message.refusal:
-        return RowError(reason="teacher refused", detail=choice.message.refusal[:DETAIL_CHARS])
-    if choice.finish_reason == "content_filter":
-        return RowError(reason="teacher refused", detail="the server's content filter stopped the reply")
-    if choice.finish_reason == "length":
-        return RowError(reason="malformed teacher reply", detail=f"cut at {usage.completion_tokens} tokens")
-    if not (choice.message.content or "").strip():
-        return RowError(reason="malformed teacher reply", detail="an empty reply")
-    return ChatReply(
-        text=choice.message.content or "",
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-    )
-
-
-def render_messages(
-    messages: Sequence[ChatTurn], detail: ImageDetail, max_side: int
-) -> list[ChatCompletionMessageParam] | RowError:
-    """Render chat turns for the wire, images as data URLs; a RowError where an image cannot be read."""
-    try:
-        return [_render_message(message, detail, max_side) for message in messages]
-    except FileNotFoundError as absent:
-        return RowError(reason="missing image", detail=f"{absent.filename}")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as broken:  # Pillow's, on bad files
-        return RowError(reason="unreadable image", detail=str(broken))
-
-
-def render_image(path: Path, max_side: int) -> str:
-    """Return the image as a data URL: its own bytes, or drawn anew where it is too large, turned or of a rare type."""
-    with Image.open(path) as image:
-        image_format = image.format or ""
-        is_upright = image.getexif().get(ExifTags.Base.Orientation, UPRIGHT) == UPRIGHT
-        is_fit = is_upright and max(image.size) <= max_side and image_format in SENT_AS_THEY_ARE
-    return _data_url(image_format, path.read_bytes()) if is_fit else _redrawn(path, image_format, max_side)
-
-
-def _redrawn(path: Path, image_format: str, max_side: int) -> str:
-    plain = read_rgb(path)  # the pixels that the operators see
-    plain.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-    buffer = BytesIO()
-    sent_format = "JPEG" if image_format in PHOTOS else "PNG"
-    plain.save(buffer, sent_format, quality=JPEG_QUALITY)  # PNG knows no quality and ignores it
-    return _data_url(sent_format, buffer.getvalue())
-
-
-def _data_url(image_format: str, content: bytes) -> str:
-    return f"data:image/{image_format.lower()};base64,{base64.b64encode(content).decode()}"
-
-
-def _render_message(message: ChatTurn, detail: ImageDetail, max_side: int) -> ChatCompletionMessageParam:
-    if message.role == "system":
-        return {"role": "system", "content": message.text}
-    if message.role == "assistant":
-        return {"role": "assistant", "content": message.text}
-    if not message.images:
-        return {"role": "user", "content": message.text}
-    parts: list[ChatCompletionContentPartParam] = [
-        {"type": "image_url", "image_url": {"url": render_image(path, max_side), "detail": detail}}
-        for path in message.images
-    ]
-    return {"role": "user", "content": [*parts, {"type": "text", "text": message.text}]}
-
-
-def _code(error: openai.OpenAIError | ValidationError) -> str | None:
-    return error.code or error.type if isinstance(error, openai.APIError) else None
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """Return `error` and what it was raised from, the first cause last."""
-    return [error, *(_causes(error.__cause__) if error.__cause__ is not None else [])]
+    def _check_fields(self) -> None:
+        """Raise TeacherUnavailable for settings that no request could work with."""
+        if not (self.api_key.isascii() and self.api_key.strip().isprintable()):
+            raise TeacherUnavailable("the key holds a character that no key has: export OPENAI_API_KEY again")
+        try:
+            (self.image_url or "").format(reference="", sha256="")
+        except (LookupError, ValueError):
+            raise TeacherUnavailable("`image_url` may hold {reference} and {sha256} and no other braces") from None
+        if (self.budget_usd is not None or self.budget_usd_per_run is not None) and self.prices is None:
+            raise TeacherUnavailable(
+                f"a budget is set, but no price of {self.model} is known: set `usd_per_million_input` and "
+                "`usd_per_million_output`, or no budget"
+            )

@@ -5,17 +5,23 @@ from pathlib import Path
 from typing import ClassVar
 
 from mmat_dagster.interfaces import (
+    ChatModel,
+    ChatReply,
+    ChatTurn,
     Finding,
     Operator,
     OperatorFailed,
     Passage,
     Pictures,
     Reply,
+    ReplySchema,
     Retriever,
+    RowError,
     SearchEngine,
+    Spending,
     Teacher,
 )
-from mmat_dagster.schema import ImageRef, Rejection, Sample, SourceName, Step, Transcript, Turn
+from mmat_dagster.schema import DatasetName, ImageRef, Rejection, Sample, SourceName, Step, Transcript, Turn
 
 
 class NoPictures(Pictures):
@@ -23,6 +29,15 @@ class NoPictures(Pictures):
 
     def locate(self, source: SourceName, image: ImageRef) -> Path:
         raise AssertionError(f"nobody should look at {image.path}")
+
+
+class PicturesInFolder(Pictures):
+    """Has every image in one folder per source."""
+
+    root: ClassVar[Path] = Path("pictures")
+
+    def locate(self, source: SourceName, image: ImageRef) -> Path:
+        return self.root / source / image.path
 
 
 class ToldOperator(Operator):
@@ -89,8 +104,7 @@ class ScriptedTeacher(Teacher):
     def name(self) -> str:
         return "scripted"
 
-    @property
-    def version(self) -> str:
+    def version(self, dataset: DatasetName) -> str:
         return "scripted"
 
     async def next_step(self, sample: Sample, turns: Sequence[Turn], offered: Sequence[Operator]) -> Reply | Rejection:
@@ -105,3 +119,35 @@ class ScriptedTeacher(Teacher):
     async def find_skipped_calculation(self, sample: Sample, transcript: Transcript) -> Finding | Rejection | None:
         self.judged.append("skipped calculation")
         return self.skipped
+
+
+class ScriptedChatModel(ChatModel):
+    """Gives its replies one after the other, keeps what it was sent, and fails past the last one."""
+
+    def __init__(self, *replies: str | ChatReply | RowError, spending: Spending | None = None) -> None:
+        self.replies = list(replies)
+        self.received: list[tuple[ChatTurn, ...]] = []
+        self.schemas: list[ReplySchema | None] = []
+        self.spent = spending
+
+    @property
+    def model_name(self) -> str:
+        return "scripted-4o"
+
+    @property
+    def version(self) -> str:
+        return "scripted-4o temperature=0"
+
+    @property
+    def spending(self) -> Spending | None:
+        return self.spent
+
+    async def complete(
+        self, messages: Sequence[ChatTurn], schema: ReplySchema | None = None, sample_number: int = 0
+    ) -> ChatReply | RowError:
+        self.received.append(tuple(messages))
+        self.schemas.append(schema)
+        if not self.replies:
+            raise AssertionError("one request more than the script has replies for")
+        reply = self.replies.pop(0)
+        return ChatReply(text=reply, prompt_tokens=1, completion_tokens=1) if isinstance(reply, str) else reply

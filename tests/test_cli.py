@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from mmat_dagster import cli
-from mmat_dagster.environment import BadEnvironment, read_environment
 from mmat_dagster.sources import READERS, check_layout
 from tests.layouts import write_tabmwp
 
@@ -130,24 +129,6 @@ def test_show_prints_rejections_and_json(tmp_path: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().out == "tabmwp/1\n  source_qa: missing image\n  tables/1.png\n\n"
     assert cli.run(["show", "source_qa", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["answers"] == ["4"]
-
-
-@pytest.mark.parametrize(
-    ("variables", "complaint"),
-    [
-        ({"MMAT_TEACHER": "gpt5"}, "MMAT_TEACHER is 'gpt5'; it may be annotations or gpt4o"),
-        ({"MMAT_LIMIT": "many"}, "MMAT_LIMIT is 'many'; it must be a whole number above 0"),
-        ({"MMAT_PART_ROWS": "0"}, "MMAT_PART_ROWS is '0'"),
-    ],
-)
-def test_a_variable_that_cannot_be_used_is_told(variables: dict[str, str], complaint: str) -> None:
-    with pytest.raises(BadEnvironment, match=complaint):
-        read_environment(variables)
-
-
-def test_an_empty_environment_means_the_sample_corpus_and_the_offline_teacher() -> None:
-    environment = read_environment({})
-    assert (environment.is_sample, environment.teacher, environment.store) == (True, "annotations", Path("data/store"))
 
 
 def test_env_sh_makes_the_plain_commands_work(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mmat_dagster.fanout import WINDOW, map_in_order
+from mmat_dagster.fanout import WINDOW, map_in_order, take
 
 
 async def test_results_come_in_the_order_of_the_items() -> None:
@@ -65,3 +65,13 @@ async def test_the_first_error_cancels_the_rest() -> None:
     with pytest.raises(ValueError, match="broken"):
         [result async for result in map_in_order(work, range(3), 3)]
     assert cancelled == [1, 2]
+
+
+async def test_taking_some_results_leaves_the_others() -> None:
+    async def work(item: int) -> int:
+        return item
+
+    results = map_in_order(work, range(5), 2)
+    assert [result async for result in take(results, 2)] == [0, 1]
+    assert [result async for result in take(results, 0)] == []
+    assert [result async for result in results] == [2, 3, 4]

@@ -1,42 +1,316 @@
-"""The chat model over real HTTP on loopback: what it sends, how it reads replies and errors, what it never tells."""
+"""The chat model over real HTTP on loopback: what it sends, how it reads replies, and that it asks everything once."""
 
 import asyncio
 import base64
-import gc
-import io
+import hashlib
 import json
-import logging
-import socket
-import traceback
+import threading
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
-from PIL import ExifTags, Image
 
 from mmat_dagster import wire
-from mmat_dagster.interfaces import ChatModel, ChatReply, ChatTurn, Pictures, RowError, TeacherUnavailable
+from mmat_dagster.interfaces import ChatImage, ChatModel, ChatReply, ChatTurn, Pictures, ReplySchema, RowError, Spending
 from mmat_dagster.schema import Dialogue, ImageRef, Rationale, SourceName
 from mmat_dagster.stages.rationale import Toolbox, write_rationale
 from mmat_dagster.stages.reflection import reflect
 from mmat_dagster.teachers.prompted import PromptedTeacher
-from resources.gpt4o import GPT4o, render_image
+from mmat_dagster.teachers.replies import STEP
+from resources.gpt4o import GPT4o
+from tests.asking import ASK, KEY, SYSTEM, ask, make_model, question, save_picture
 from tests.builders import make_sample
-from tests.chat_server import COMPLETION_TOKENS, PROMPT_TOKENS, ChatServer, ServerReply, error_reply, in_turn
+from tests.chat_server import COMPLETION_TOKENS, PROMPT_TOKENS, Body, ChatServer, ServerReply, in_turn
 from tests.fakes import ToldOperator, ToldRetriever
+from tests.teacher_server import Behaviour, TeacherServer
 
-KEY = "sk-proj-Zq7vNeverTell0123456789"
-ASK = (ChatTurn(role="system", text="Reply in JSON."), ChatTurn(role="user", text="How much?"))
-SOON = {"retry-after-ms": "1"}
-
-
-def make_model(server: ChatServer, **fields: object) -> GPT4o:
-    return GPT4o.model_validate({"api_key": KEY, "base_url": server.url, "max_retries": 0, **fields})
+SCHEMA = ReplySchema(name="step", json_schema='{"type": "object", "properties": {}}')
 
 
-def save_image(path: Path, size: tuple[int, int], mode: str = "RGB") -> Path:
-    Image.new(mode, size, 3).save(path)
-    return path
+async def test_a_reply_comes_back_with_its_tokens(chat_server: ChatServer, tmp_path: Path) -> None:
+    chat_server.script = in_turn('{"thought": "2"}')
+    reply = await ask(make_model(chat_server.url, tmp_path))
+    assert reply == ChatReply(text='{"thought": "2"}', prompt_tokens=PROMPT_TOKENS, completion_tokens=COMPLETION_TOKENS)
+
+
+async def test_a_request_holds_the_messages_and_every_setting(chat_server: ChatServer, tmp_path: Path) -> None:
+    chat_server.script = in_turn("{}")
+    model = make_model(chat_server.url, tmp_path, temperature=0.5, top_p=0.9, seed=7, max_completion_tokens=99)
+    await ask(model, *ASK, ChatTurn(role="assistant", text='{"thought": "so"}'), question("Go on."))
+    (received,) = chat_server.received
+    assert received.headers["authorization"] == f"Bearer {KEY}"
+    assert received.headers["content-type"] == "application/json"
+    assert received.body == {
+        "model": "scripted",
+        "messages": [
+            {"role": "system", "content": "Reply in JSON."},
+            {"role": "user", "content": "How much?"},
+            {"role": "assistant", "content": '{"thought": "so"}'},
+            {"role": "user", "content": "Go on."},
+        ],
+        "response_format": {"type": "json_object"},
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "seed": 7,
+        "max_completion_tokens": 99,
+    }
+
+
+async def test_settings_that_a_model_does_not_take_are_left_out(chat_server: ChatServer, tmp_path: Path) -> None:
+    chat_server.script = in_turn("{}")
+    await ask(make_model(chat_server.url, tmp_path, temperature=None, seed=None))
+    assert {"temperature", "seed", "top_p", "reasoning_effort"}.isdisjoint(chat_server.received[0].body)
+
+
+@pytest.mark.parametrize(
+    ("model", "reply_format", "asked"),
+    [
+        ("gpt-4o-2024-11-20", "auto", "json_schema"),
+        ("scripted", "auto", "json_object"),
+        ("gpt-4o-2024-11-20", "json_object", "json_object"),
+        ("scripted", "json_schema", "json_schema"),
+        ("scripted", "json_object_with_schema", "json_object"),
+        ("gpt-4o-2024-11-20", "text", None),
+    ],
+)
+async def test_a_model_that_takes_a_schema_is_given_it(
+    chat_server: ChatServer, tmp_path: Path, model: str, reply_format: str, asked: str | None
+) -> None:
+    chat_server.script = in_turn("{}")
+    teacher = make_model(chat_server.url, tmp_path, model=model, check_model=False, reply_format=reply_format)
+    async with teacher.session("tests"):
+        await teacher.complete(ASK, STEP)
+    told: dict[str, Any] = chat_server.received[0].body.get("response_format", {})
+    assert told.get("type") == asked
+    assert told.get("json_schema", {}).get("strict") == (True if asked == "json_schema" else None)
+    schema = told.get("json_schema", told).get("schema")
+    is_given = asked == "json_schema" or reply_format == "json_object_with_schema"
+    assert schema == (json.loads(STEP.json_schema) if is_given else None)
+
+
+async def test_the_successor_is_told_not_to_reason(chat_server: ChatServer, tmp_path: Path) -> None:
+    chat_server.script = in_turn("{}")
+    await ask(make_model(chat_server.url, tmp_path, model="gpt-6-luna", check_model=False))
+    body = chat_server.received[0].body
+    assert (body["reasoning_effort"], body["temperature"]) == ("none", 0.3)
+
+
+async def test_images_stand_before_the_text_as_they_are_on_disk(chat_server: ChatServer, tmp_path: Path) -> None:
+    pictures = [save_picture(tmp_path / name) for name in ("a.png", "b.jpg", "c.webp")]
+    chat_server.script = in_turn("{}")
+    text = 'How much is "url":"mmat:image" \\ "quoted"?'
+    await ask(make_model(chat_server.url, tmp_path, image_detail="high"), SYSTEM, question(text, *pictures))
+    *images, told = chat_server.received[0].body["messages"][1]["content"]
+    assert told == {"type": "text", "text": text}
+    for image, picture, kind in zip(images, pictures, ("png", "jpeg", "webp"), strict=True):
+        before, _, content = image["image_url"]["url"].partition(";base64,")
+        assert before == f"data:image/{kind}"
+        assert base64.b64decode(content, validate=True) == picture.path.read_bytes()
+        assert image["image_url"]["detail"] == "high"
+
+
+async def test_a_server_can_be_told_where_to_fetch_images(chat_server: ChatServer, tmp_path: Path) -> None:
+    picture = save_picture(tmp_path / "a.png")
+    picture.path.unlink()
+    chat_server.script = in_turn("{}")
+    model = make_model(chat_server.url, tmp_path, image_url="https://host/{reference}?v={sha256}")
+    assert isinstance(await ask(model, question("?", picture)), ChatReply)
+    image, _ = chat_server.received[0].body["messages"][0]["content"]
+    assert image["image_url"]["url"] == f"https://host/tabmwp/a.png?v={picture.sha256}"
+
+
+async def test_a_model_that_cannot_see_is_sent_no_image(chat_server: ChatServer, tmp_path: Path) -> None:
+    picture = save_picture(tmp_path / "a.png")
+    picture.path.unlink()
+    chat_server.script = in_turn("{}")
+    prices = {"usd_per_million_input": 1.0, "usd_per_million_output": 1.0}  # no image needs to be counted
+    model = make_model(chat_server.url, tmp_path, image_detail="none", **prices)
+    assert isinstance(await ask(model, SYSTEM, question("How much?", picture)), ChatReply)
+    assert chat_server.received[0].body["messages"] == [
+        {"role": "system", "content": "Reply in JSON."},
+        {"role": "user", "content": "How much?"},
+    ]
+
+
+async def test_a_large_image_is_scaled_once_and_kept_on_the_shelf(chat_server: ChatServer, tmp_path: Path) -> None:
+    picture = save_picture(tmp_path / "a.png", (400, 200))
+    chat_server.script = lambda body: "{}"
+    model = make_model(chat_server.url, tmp_path, max_image_side=100, shelf=str(tmp_path / "shelf"))
+    for text in ("one", "two"):
+        await ask(model, question(text, picture))
+    (copy,) = (tmp_path / "shelf").rglob("*.jpg")
+    urls = [each.body["messages"][0]["content"][0]["image_url"]["url"] for each in chat_server.received]
+    assert urls == [f"data:image/jpeg;base64,{base64.b64encode(copy.read_bytes()).decode()}"] * 2
+
+
+async def test_a_missing_image_is_the_sample_s_fault(chat_server: ChatServer, tmp_path: Path) -> None:
+    picture = save_picture(tmp_path / "gone.png")
+    picture.path.unlink()
+    error = await ask(make_model(chat_server.url, tmp_path), question("?", picture))
+    assert error == RowError(reason="missing image", detail=str(picture.path))
+    assert chat_server.received == []
+
+
+async def test_an_unreadable_or_changed_image_is_the_sample_s_fault(chat_server: ChatServer, tmp_path: Path) -> None:
+    torn = save_bytes(tmp_path / "torn.png", b"\x89PNG\r\n\x1a\nno more")
+    changed = save_picture(tmp_path / "changed.png")
+    changed.path.write_bytes(b"another picture")
+    model = make_model(chat_server.url, tmp_path)
+    errors = [await ask(model, question("?", image)) for image in (torn, changed)]
+    assert [error.reason for error in errors if isinstance(error, RowError)] == ["unreadable image", "image changed"]
+    assert chat_server.received == []
+    assert model.spending.asked == 0
+
+
+def save_bytes(path: Path, content: bytes) -> ChatImage:
+    """Save what is no picture and return it as if it were one."""
+    path.write_bytes(content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return ChatImage(path=path, sha256=sha256, width=1, height=1, reference=f"tabmwp/{path.name}")
+
+
+async def test_a_request_is_asked_once_whatever_resource_session_and_server(
+    chat_server: ChatServer, tmp_path: Path
+) -> None:
+    picture = save_picture(tmp_path / "a.png")
+    chat_server.script = in_turn('{"thought": "2"}')
+    model = make_model(chat_server.url, tmp_path)
+    async with model.session("tests"):
+        replies = [await model.complete([question("?", picture)]) for _ in range(2)]
+    replies.append(await ask(model, question("?", picture)))
+    elsewhere = make_model("http://127.0.0.1:9/v1", tmp_path, timeout_s=1.0, api_key="", concurrency=1)
+    replies.append(await ask(elsewhere, question("?", picture)))
+    picture.path.unlink()  # what is answered needs no image any more
+    replies.append(await ask(elsewhere, question("?", picture)))
+    assert len(chat_server.received) == chat_server.lookups == 1
+    assert len(set(replies)) == 1
+    assert (model.spending.asked, model.spending.reused, model.spending.calls) == (3, 2, 1)
+    assert (elsewhere.spending.asked, elsewhere.spending.reused, elsewhere.spending.calls) == (2, 2, 0)
+
+
+async def test_another_setting_or_sample_is_another_request(chat_server: ChatServer, tmp_path: Path) -> None:
+    chat_server.script = lambda body: "{}"
+    model = make_model(chat_server.url, tmp_path)
+    async with model.session("tests"):
+        for sample_number in (0, 1, 1):
+            await model.complete(ASK, sample_number=sample_number)
+        await model.complete(ASK, SCHEMA)
+    await ask(make_model(chat_server.url, tmp_path, temperature=0.0))
+    assert len(chat_server.received) == 4
+    assert chat_server.received[0].body == chat_server.received[1].body
+
+
+async def test_identical_requests_at_once_are_sent_once(chat_server: ChatServer, tmp_path: Path) -> None:
+    chat_server.script = in_turn(ServerReply(body='{"thought": "2"}', delay_s=0.05))
+    model = make_model(chat_server.url, tmp_path)
+    async with model.session("tests"):
+        replies = await asyncio.gather(*(model.complete(ASK) for _ in range(20)))
+    assert len(set(replies)) == len(chat_server.received) == 1
+    assert (model.spending.asked, model.spending.calls) == (20, 1)
+
+
+async def test_many_requests_at_once_get_each_its_own_reply(chat_server: ChatServer, tmp_path: Path) -> None:
+    chat_server.script = lambda body: json.dumps({"said": body["messages"][0]["content"]})
+    model = make_model(chat_server.url, tmp_path)
+    asked = [question(f"JSON number {number}") for number in range(200)]
+    async with model.session("tests"):
+        replies = await asyncio.gather(*(model.complete([turn]) for turn in asked))
+    said = [json.loads(reply.text)["said"] for reply in replies if isinstance(reply, ChatReply)]
+    assert said == [turn.text for turn in asked]
+    assert chat_server.lookups == 1
+    assert model.spending == Spending(
+        calls=200,
+        prompt_tokens=200 * PROMPT_TOKENS,
+        completion_tokens=200 * COMPLETION_TOKENS,
+        lost_usd=0.0,
+    )
+
+
+async def test_whoever_stops_waiting_loses_no_reply(chat_server: ChatServer, tmp_path: Path) -> None:
+    is_asked = threading.Event()
+
+    def reply_late(body: Body) -> ServerReply:
+        is_asked.set()
+        return ServerReply(body='{"thought": "2"}', delay_s=0.2)
+
+    chat_server.script = reply_late
+    model = make_model(chat_server.url, tmp_path)
+    async with model.session("tests"):
+        waiting = asyncio.create_task(model.complete(ASK))
+        assert await asyncio.to_thread(is_asked.wait, 10)
+        waiting.cancel()
+    assert isinstance(await ask(model), ChatReply)
+    assert len(chat_server.received) == 1
+    assert (model.spending.calls, model.spending.lost_calls) == (1, 0)
+
+
+def test_every_event_loop_has_its_own_session(chat_server: ChatServer, tmp_path: Path) -> None:
+    chat_server.script = lambda body: "{}"
+    model = make_model(chat_server.url, tmp_path)
+    for number in range(2):
+        assert isinstance(asyncio.run(ask(model, question(str(number)))), ChatReply)
+    assert len(chat_server.received) == chat_server.lookups == 2
+
+
+async def test_a_local_server_needs_no_key(
+    chat_server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    chat_server.script = in_turn("{}")
+    assert isinstance(await ask(make_model(chat_server.url, tmp_path, api_key="")), ChatReply)
+    assert KEY not in chat_server.received[0].headers["authorization"]
+
+
+def test_the_version_changes_with_everything_that_decides_a_reply_and_with_nothing_else() -> None:
+    changes: list[dict[str, object]] = [
+        {},
+        {"model": "gpt-4o-2024-08-06"},
+        {"temperature": 0.0},
+        {"top_p": 0.5},
+        {"seed": 1},
+        {"max_completion_tokens": 64},
+        {"reasoning_effort": "low"},
+        {"reply_format": "text"},
+        {"image_detail": "low"},
+        {"max_image_side": 512},
+    ]
+    assert len({GPT4o.model_validate(change).version for change in changes}) == len(changes)
+    others: dict[str, object] = {
+        "api_key": KEY,
+        "base_url": "http://host/v1",
+        "check_model": False,
+        "ledger": "elsewhere.sqlite",
+        "mode": "batch",
+        "image_url": "https://host/{reference}",
+        "shelf": "shelf",
+        "concurrency": 1,
+        "budget_usd": 1.0,
+        "timeout_s": 1.0,
+    }
+    assert GPT4o.model_validate(others).version == GPT4o().version
+    assert GPT4o(model="tiny").model_name == "tiny"
+
+
+def test_dagster_hands_it_to_an_asset_with_the_key_from_the_environment(
+    chat_server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dg.asset
+    def said(gpt4o: GPT4o) -> str:
+        async def ask_it(model: ChatModel) -> ChatReply | RowError:
+            async with model.session("tests"):
+                return await model.complete(ASK)
+
+        reply = asyncio.run(ask_it(gpt4o))
+        return reply.text if isinstance(reply, ChatReply) else reply.detail
+
+    monkeypatch.setenv("A_KEY_FOR_TESTS", KEY)
+    chat_server.script = in_turn('{"thought": "2"}')
+    model = make_model(chat_server.url, tmp_path, api_key=dg.EnvVar("A_KEY_FOR_TESTS"))
+    result = dg.materialize([said], resources={"gpt4o": model})
+    assert result.output_for_node("said") == '{"thought": "2"}'
+    assert chat_server.received[0].headers["authorization"] == f"Bearer {KEY}"
 
 
 class OnePicture(Pictures):
@@ -49,316 +323,38 @@ class OnePicture(Pictures):
         return self.path
 
 
-def decode_image(url: str) -> tuple[str, bytes]:
-    kind, _, content = url.partition(";base64,")
-    return kind, base64.b64decode(content, validate=True)
-
-
-async def test_a_reply_comes_back_with_its_tokens(chat_server: ChatServer) -> None:
-    chat_server.script = in_turn('{"thought": "2"}')
-    reply = await make_model(chat_server).complete(ASK)
-    assert reply == ChatReply(text='{"thought": "2"}', prompt_tokens=PROMPT_TOKENS, completion_tokens=COMPLETION_TOKENS)
-
-
-async def test_a_request_holds_the_messages_and_every_setting(chat_server: ChatServer) -> None:
-    chat_server.script = in_turn("{}")
-    await make_model(chat_server, model="tiny", temperature=0.5, seed=7, max_completion_tokens=99).complete(
-        (*ASK, ChatTurn(role="assistant", text='{"thought": "so"}'), ChatTurn(role="user", text="Go on."))
-    )
-    (received,) = chat_server.received
-    assert received.headers["authorization"] == f"Bearer {KEY}"
-    assert received.body == {
-        "model": "tiny",
-        "messages": [
-            {"role": "system", "content": "Reply in JSON."},
-            {"role": "user", "content": "How much?"},
-            {"role": "assistant", "content": '{"thought": "so"}'},
-            {"role": "user", "content": "Go on."},
-        ],
-        "response_format": {"type": "json_object"},
-        "temperature": 0.5,
-        "seed": 7,
-        "max_completion_tokens": 99,
-    }
-
-
-async def test_settings_that_a_model_does_not_take_are_left_out(chat_server: ChatServer) -> None:
-    chat_server.script = in_turn("{}")
-    await make_model(chat_server, temperature=None, seed=None).complete(ASK)
-    assert {"temperature", "seed"}.isdisjoint(chat_server.received[0].body)
-
-
-async def test_images_stand_before_the_text_as_they_are_on_disk(chat_server: ChatServer, tmp_path: Path) -> None:
-    png, jpeg = save_image(tmp_path / "a.png", (40, 20)), save_image(tmp_path / "b.jpg", (30, 30))
-    chat_server.script = in_turn("{}")
-    turn = ChatTurn(role="user", text="How much?", images=(png, jpeg))
-    await make_model(chat_server, image_detail="high").complete([turn])
-    first, second, text = chat_server.received[0].body["messages"][0]["content"]
-    assert decode_image(first["image_url"]["url"]) == ("data:image/png", png.read_bytes())
-    assert decode_image(second["image_url"]["url"]) == ("data:image/jpeg", jpeg.read_bytes())
-    assert first["image_url"]["detail"] == second["image_url"]["detail"] == "high"
-    assert text == {"type": "text", "text": "How much?"}
-
-
-@pytest.mark.parametrize(
-    ("name", "mode", "size", "kind", "scaled"),
-    [
-        ("wide.png", "RGB", (400, 100), "PNG", (100, 25)),
-        ("palette.png", "P", (400, 100), "PNG", (100, 25)),
-        ("clear.png", "RGBA", (100, 400), "PNG", (25, 100)),
-        ("tall.jpg", "RGB", (100, 400), "JPEG", (25, 100)),
-        ("print.jpg", "CMYK", (400, 400), "JPEG", (100, 100)),
-        ("small.bmp", "RGB", (50, 20), "PNG", (50, 20)),
-        ("small.gif", "P", (50, 20), "PNG", (50, 20)),
-        ("small.webp", "RGB", (50, 20), "WEBP", (50, 20)),
-    ],
-)
-def test_an_image_fits_the_largest_side_in_a_format_that_servers_take(
-    tmp_path: Path, name: str, mode: str, size: tuple[int, int], kind: str, scaled: tuple[int, int]
-) -> None:
-    media_type, content = decode_image(render_image(save_image(tmp_path / name, size, mode), 100))
-    with Image.open(io.BytesIO(content)) as image:
-        assert (media_type, image.format, image.size) == (f"data:image/{kind.lower()}", kind, scaled)
-
-
-@pytest.mark.parametrize("max_side", [100, 10])
-def test_a_turned_photo_is_sent_upright_at_any_size(tmp_path: Path, max_side: int) -> None:
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6  # the camera was held a quarter turn off
-    Image.new("RGB", (40, 20)).save(tmp_path / "turned.jpg", exif=exif)
-    kind, content = decode_image(render_image(tmp_path / "turned.jpg", max_side))
-    with Image.open(io.BytesIO(content)) as image:
-        assert kind == "data:image/jpeg"
-        assert image.size == ((20, 40) if max_side == 100 else (5, 10))
-        assert ExifTags.Base.Orientation not in image.getexif()
-
-
-def test_a_scan_of_16_bits_is_not_clipped_to_white_when_scaled(tmp_path: Path) -> None:
-    Image.new("I;16", (40, 40), 32768).save(tmp_path / "scan.png")
-    _, content = decode_image(render_image(tmp_path / "scan.png", 10))
-    with Image.open(io.BytesIO(content)) as image:
-        assert image.getpixel((5, 5)) == (128, 128, 128)
-
-
-async def test_a_missing_image_is_the_sample_s_fault(chat_server: ChatServer, tmp_path: Path) -> None:
-    turn = ChatTurn(role="user", text="?", images=(tmp_path / "gone.png",))
-    error = await make_model(chat_server).complete([turn])
-    assert error == RowError(reason="missing image", detail=str(tmp_path / "gone.png"))
-    assert chat_server.received == []
-
-
-async def test_an_unreadable_image_is_the_sample_s_fault(chat_server: ChatServer, tmp_path: Path) -> None:
-    (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
-    turn = ChatTurn(role="user", text="?", images=(tmp_path / "torn.png",))
-    error = await make_model(chat_server).complete([turn])
-    assert isinstance(error, RowError)
-    assert error.reason == "unreadable image"
-    assert chat_server.received == []
-
-
-@pytest.mark.parametrize(
-    ("reply", "reason", "detail"),
-    [
-        (ServerReply(body=None, refusal="I cannot identify people."), "teacher refused", "I cannot identify people."),
-        (ServerReply(body="{", finish_reason="content_filter"), "teacher refused", "content filter"),
-        (
-            ServerReply(body='{"th', finish_reason="length"),
-            "malformed teacher reply",
-            f"cut at {COMPLETION_TOKENS} tok",
-        ),
-        (ServerReply(body=None), "malformed teacher reply", "an empty reply"),
-        (ServerReply(body=" \n"), "malformed teacher reply", "an empty reply"),
-        (error_reply(400, "Your image is unsafe", "content_policy_violation"), "teacher refused", "image is unsafe"),
-        (error_reply(400, "Invalid image", "invalid_image"), "teacher refused", "Invalid image"),
-        (error_reply(403, "flagged", "content_filter"), "teacher refused", "flagged"),
-        (error_reply(413, "Payload too large"), "teacher refused", "Payload too large"),
-        (error_reply(422, "Cannot process"), "teacher refused", "Cannot process"),
-    ],
-)
-async def test_a_fault_of_one_request_is_told_as_a_row_error(
-    chat_server: ChatServer, reply: ServerReply, reason: str, detail: str
-) -> None:
-    chat_server.script = in_turn(reply)
-    error = await make_model(chat_server, max_retries=2).complete(ASK)
-    assert isinstance(error, RowError)
-    assert error.reason == reason
-    assert detail in error.detail
-    assert len(chat_server.received) == 1
-
-
-@pytest.mark.parametrize(
-    ("reply", "advice"),
-    [
-        (error_reply(401, f"Incorrect API key provided: {KEY[:8]}****6789"), "export a valid OPENAI_API_KEY"),
-        (error_reply(403, "No access"), "ask for access or set another `model`"),
-        (
-            error_reply(404, "No such model", "model_not_found"),
-            "does not know the model tiny: check `model` and `base_url`",
-        ),
-        (error_reply(429, "You exceeded your quota", "insufficient_quota"), "no quota left for this key: add credit"),
-        (error_reply(429, "Slow down", "rate_limit_exceeded"), "send fewer requests at once"),
-        (error_reply(400, "No temperature here", "unsupported_value"), "does not take these settings"),
-        (error_reply(500, "Out of order"), "try again when the server is well"),
-        (error_reply(503, "Overloaded"), "try again when the server is well"),
-        (ServerReply(body="<html>Welcome</html>", raw=True), "does not speak the chat-completions protocol"),
-        (ServerReply(body='{"choices": []}', raw=True), "does not speak the chat-completions protocol"),
-    ],
-)
-async def test_where_no_request_can_work_it_says_what_to_do(
-    chat_server: ChatServer, reply: ServerReply, advice: str
-) -> None:
-    chat_server.script = in_turn(reply)
-    with pytest.raises(TeacherUnavailable) as stop:
-        await make_model(chat_server, model="tiny").complete(ASK)
-    assert advice in str(stop.value)
-    assert chat_server.url in str(stop.value)
-    assert KEY[:8] not in str(stop.value)
-
-
-@pytest.mark.parametrize("status", [429, 500, 503])
-async def test_a_passing_trouble_is_waited_out(chat_server: ChatServer, status: int) -> None:
-    chat_server.script = in_turn(error_reply(status, "Not now", headers=SOON), '{"thought": "2"}')
-    reply = await make_model(chat_server, max_retries=1).complete(ASK)
-    assert isinstance(reply, ChatReply)
-    assert reply.text == '{"thought": "2"}'
-    assert len(chat_server.received) == 2
-
-
-async def test_a_trouble_that_stays_ends_after_the_retries(chat_server: ChatServer) -> None:
-    chat_server.script = lambda body: error_reply(500, "Out of order", headers=SOON)
-    with pytest.raises(TeacherUnavailable, match="after 2 retries"):
-        await make_model(chat_server, max_retries=2).complete(ASK)
-    assert len(chat_server.received) == 3
-
-
-async def test_a_server_that_stays_silent_is_given_up(chat_server: ChatServer) -> None:
-    chat_server.script = in_turn(ServerReply(body="{}", delay_s=1.0))
-    with pytest.raises(TeacherUnavailable, match=r"gave no answer in 0\.1 s"):
-        await make_model(chat_server, timeout_s=0.1).complete(ASK)
-
-
-async def test_a_server_that_is_away_is_told_with_its_address() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as bound:
-        url = f"http://127.0.0.1:{bound.getsockname()[1]}/v1"
-    with pytest.raises(TeacherUnavailable, match=f"{url} cannot be reached"):
-        await GPT4o(api_key=KEY, base_url=url, max_retries=0).complete(ASK)
-
-
-@pytest.mark.parametrize("base_url", ["https://api.openai.com/v1", "https://api.openai.com/v1/"])
-async def test_openai_without_a_key_is_told_to_export_one(base_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)  # the SDK would take it; here only the field counts
-    with pytest.raises(TeacherUnavailable, match="export OPENAI_API_KEY"):
-        await GPT4o(base_url=base_url).complete(ASK)
-
-
-async def test_a_local_server_needs_no_key(chat_server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
-    chat_server.script = in_turn("{}")
-    assert isinstance(await make_model(chat_server, api_key="").complete(ASK), ChatReply)
-    assert KEY not in chat_server.received[0].headers["authorization"]
-
-
-async def test_many_requests_at_once_share_one_client(chat_server: ChatServer) -> None:
-    chat_server.script = lambda body: json.dumps({"said": body["messages"][0]["content"]})
-    model = make_model(chat_server)
-    asked = [ChatTurn(role="user", text=f"JSON number {number}") for number in range(20)]
-    replies = await asyncio.gather(*(model.complete([turn]) for turn in asked))
-    said = [json.loads(reply.text)["said"] for reply in replies if isinstance(reply, ChatReply)]
-    assert said == [turn.text for turn in asked]
-    assert len(model._sessions) == 1
-    await model.aclose()
-    assert not model._sessions
-
-
-def test_the_client_closes_with_its_event_loop_and_the_next_loop_gets_another(chat_server: ChatServer) -> None:
-    chat_server.script = lambda body: "{}"
-    model = make_model(chat_server)
-    for _ in range(2):
-        assert isinstance(asyncio.run(model.complete(ASK)), ChatReply)
-        assert not model._sessions
-    gc.collect()  # an unclosed session or transport would warn here
-
-
-async def test_a_closed_model_can_be_asked_again(chat_server: ChatServer) -> None:
-    chat_server.script = lambda body: "{}"
-    model = make_model(chat_server)
-    await model.complete(ASK)
-    await model.aclose()
-    await model.aclose()
-    assert isinstance(await model.complete(ASK), ChatReply)
-
-
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 418, 429, 500])
-async def test_the_key_is_told_nowhere(chat_server: ChatServer, status: int, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    chat_server.script = in_turn(error_reply(status, "x" * 240 + f" your key is {KEY}, so {KEY}"))
-    model = make_model(chat_server)
-    try:
-        told = repr(await model.complete(ASK))
-    except TeacherUnavailable as stop:
-        told = "".join(traceback.format_exception(stop)) + repr(stop.__context__) + repr(stop.__cause__)
-    told += repr(model) + str(model) + model.version
-    assert KEY[:12] not in told
-    assert KEY[:12] not in caplog.text
-
-
-async def test_the_client_s_logs_do_not_hold_the_key(chat_server: ChatServer, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    chat_server.script = in_turn(error_reply(500, "Not now", headers=SOON), "{}")
-    await make_model(chat_server, max_retries=1).complete(ASK)
-    assert [record for record in caplog.records if record.name.startswith("openai")]
-    assert KEY not in caplog.text
-
-
-def test_the_version_changes_with_everything_that_decides_a_reply() -> None:
-    changes: list[dict[str, object]] = [
-        {},
-        {"model": "gpt-4o-2024-08-06"},
-        {"temperature": 0.0},
-        {"seed": 1},
-        {"max_completion_tokens": 64},
-        {"image_detail": "low"},
-        {"max_image_side": 512},
-    ]
-    assert len({GPT4o.model_validate(change).version for change in changes}) == len(changes)
-    assert GPT4o(model="tiny").model_name == "tiny"
-
-
-def test_dagster_hands_it_to_an_asset_with_the_key_from_the_environment(
-    chat_server: ChatServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    @dg.asset
-    def said(gpt4o: GPT4o) -> str:
-        model: ChatModel = gpt4o
-        reply = asyncio.run(model.complete(ASK))
-        return reply.text if isinstance(reply, ChatReply) else reply.detail
-
-    monkeypatch.setenv("A_KEY_FOR_TESTS", KEY)
-    chat_server.script = in_turn('{"thought": "2"}')
-    model = GPT4o(api_key=dg.EnvVar("A_KEY_FOR_TESTS"), base_url=chat_server.url)
-    result = dg.materialize([said], resources={"gpt4o": model})
-    assert result.output_for_node("said") == '{"thought": "2"}'
-    assert chat_server.received[0].headers["authorization"] == f"Bearer {KEY}"
-
-
 async def test_a_dialogue_is_written_and_reflected_on_over_http(chat_server: ChatServer, tmp_path: Path) -> None:
     no_search = {"needed": False, "query": None}
     look = {"thought": "I read the tag.", "operators": ["ocr"], "rag": no_search, "next_action": "continue"}
     end = {"thought": "The sand costs 2.", "operators": [], "rag": no_search, "next_action": "final_answer"}
     verdict = {"reason": "The tag is not cited."}
     rewrite = {"thought": "I left the tag out; it says $2.00, so the sand costs 2."}
-    chat_server.script = in_turn(*map(json.dumps, (look, end, verdict, rewrite)))
-    pictures = OnePicture(save_image(tmp_path / "tag.png", (8, 8)))
-    teacher = PromptedTeacher(model=make_model(chat_server), pictures=pictures, max_turns=6)
+    chat_server.script = in_turn(*map(json.dumps, (look, {"thought": ""}, end, verdict, rewrite)))
+    picture = save_picture(tmp_path / "tag.png")
+    sample = make_sample(images=(ImageRef(home="source", path="tag.png", sha256=picture.sha256, width=40, height=20),))
+    pictures = OnePicture(picture.path)
+    teacher = PromptedTeacher(model=make_model(chat_server.url, tmp_path), pictures=pictures, max_turns=6)
     tools = Toolbox(operators={"ocr": ToldOperator("sand $2.00")}, retriever=ToldRetriever(), pictures=pictures)
 
-    rationale = await write_rationale(make_sample(), teacher, tools)
-    assert isinstance(rationale, Rationale)
-    dialogue = await reflect(rationale, teacher, "the system prompt", max_turns=6)
+    async with teacher.session("tests"):
+        rationale = await write_rationale(sample, teacher, tools)
+        assert isinstance(rationale, Rationale)
+        dialogue = await reflect(rationale, teacher, "the system prompt", max_turns=6)
 
     assert isinstance(dialogue, Dialogue)
-    assert (dialogue.reflection, dialogue.teacher) == ("general", "gpt-4o-2024-11-20")
+    assert (dialogue.reflection, dialogue.teacher) == ("general", "scripted")
     assert wire.parse_rr(dialogue.messages).turns[-1].step.thought == rewrite["thought"]
-    assert [len(received.body["messages"]) for received in chat_server.received] == [2, 4, 1, 1]
+    assert [len(received.body["messages"]) for received in chat_server.received] == [2, 4, 6, 2, 2]
     assert "-ocr information: sand $2.00" in chat_server.received[1].body["messages"][-1]["content"]
+    assert "operators: Field required" in chat_server.received[2].body["messages"][-1]["content"]
+    assert teacher.spending is not None
+    assert (teacher.spending.calls, teacher.spending.repaired) == (5, 1)
+
+
+async def test_as_many_requests_are_under_way_as_the_concurrency_says(tmp_path: Path) -> None:
+    # The SDK's aiohttp transport takes None for 100 connections; the first 16 go alone, to learn.
+    with TeacherServer(Behaviour(script=lambda body: "{}", delay_s=1.0)) as server:
+        model = make_model(server.url, tmp_path, concurrency=200)
+        async with model.session("tests"):
+            await asyncio.gather(*(model.complete([question(f"JSON number {number}")]) for number in range(216)))
+    assert server.in_flight_peak == 200

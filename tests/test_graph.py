@@ -1,6 +1,7 @@
 """The whole graph, once offline with every real operator, and once with a scripted chat server as the teacher."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -80,20 +81,20 @@ def step(thought: str, *operators: str, query: str | None = None, action: str = 
 
 
 def scripted(body: dict[str, Any]) -> str:
-    """Play GPT-4o for four TabMWP problems: a sound one, a pretence, a skipped calculation, a malformed reply."""
+    """Play GPT-4o for four TabMWP problems: a sound one, a pretence, a skipped calculation, malformed replies."""
     text = json.dumps(body["messages"], ensure_ascii=False)
     number = next(n for n in "1234" if f"How much do {n} kilograms" in text)
-    if "You audit reasoning" in text:
+    if "Your task: AUDIT" in text:
         return json.dumps({"reason": "The price was never read."} if number == "2" else {})
-    if "You repair reasoning" in text:
+    if "Your task: REWRITE" in text:
         return json.dumps({"thought": "I had not read the price. The table says $2 a kilogram: $2 × 2 = $4."})
-    if "You check calculations" in text:
+    if "Your task: CALCULATION" in text:
         return calculation(number)
     return next_step(number, sum(message["role"] == "assistant" for message in body["messages"]))
 
 
 def next_step(number: str, replies: int) -> str:
-    if number == "4" and replies == 1:
+    if (number == "3" and replies == 1) or (number == "4" and replies >= 1):
         return "I would rather not answer in JSON."
     if replies == 0:
         return step("I read the table and look for faces.", "ocr", "face_detection")
@@ -114,16 +115,22 @@ def taught(
     """Run the data job with the scripted server as the teacher; return the folder of the run."""
     chat_server.script = scripted
     write_tabmwp(tmp_path / "sources", 4)
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    variables = {
-        "MMAT_SOURCES": str(tmp_path / "sources"),
-        "MMAT_STORE": str(tmp_path / "store"),
-        "MMAT_TEACHER": "gpt4o",
-        "OPENAI_API_KEY": KEY,
-        "OPENAI_BASE_URL": chat_server.url,
-    }
-    assert materialize(instance, variables, partition_key="tabmwp").success
+    for name, value in taught_by(chat_server, tmp_path).items():
+        monkeypatch.setenv(name, value)
+    assert materialize(instance, taught_by(chat_server, tmp_path), partition_key="tabmwp").success
     return tmp_path, chat_server
+
+
+def taught_by(server: ChatServer, folder: Path) -> dict[str, str]:
+    return {
+        "MMAT_SOURCES": str(folder / "sources"),
+        "MMAT_STORE": str(folder / "store"),
+        "MMAT_LEDGER": str(folder / "ledger.sqlite"),
+        "MMAT_TEACHER": "gpt4o",
+        "MMAT_MODEL": "scripted",
+        "OPENAI_API_KEY": KEY,
+        "OPENAI_BASE_URL": server.url,
+    }
 
 
 def test_a_chat_model_teaches_the_whole_graph(taught: tuple[Path, ChatServer]) -> None:
@@ -134,10 +141,23 @@ def test_a_chat_model_teaches_the_whole_graph(taught: tuple[Path, ChatServer]) -
     assert sound.transcript.turns[1].observations[0].text.startswith("Umbrella: ")
     assert pretending.transcript.turns[-1].step.thought.endswith("$2 × 2 = $4.")
     assert skipping.transcript.turns[-1].step.thought == "I skipped the product. $2 × 3 = $6."
-    assert {dialogue.teacher for dialogue in (sound, pretending, skipping)} == {"gpt-4o-2024-11-20"}
+    assert {dialogue.teacher for dialogue in (sound, pretending, skipping)} == {"scripted"}
     (lost,) = rejected(folder / "store", "rationales", "tabmwp")
     assert (lost.record_id, lost.reason) == ("tabmwp/4", "malformed teacher reply")
     assert all(body.headers["authorization"] == f"Bearer {KEY}" for body in server.received)
+    # The third problem's bad reply was repaired, the fourth one's twice was none.
+    assert sum("cannot be used" in str(each.body["messages"][-1]["content"]) for each in server.received) == 2
+
+
+def test_what_was_asked_once_is_never_asked_again_whatever_is_built_anew(
+    taught: tuple[Path, ChatServer], instance: dg.DagsterInstance
+) -> None:
+    folder, server = taught
+    asked, before = len(server.received), read(folder / "store", "orr_dialogues", "tabmwp")
+    shutil.rmtree(folder / "store")
+    assert materialize(instance, taught_by(server, folder), partition_key="tabmwp").success
+    assert read(folder / "store", "orr_dialogues", "tabmwp") == before
+    assert (len(server.received), server.lookups) == (asked, 2)
 
 
 def check_turns(dialogue: Dialogue, tools: list[tuple[str, ...]], signals: list[str]) -> None:
@@ -150,6 +170,7 @@ def test_the_key_is_in_no_file_that_a_run_leaves(taught: tuple[Path, ChatServer]
     folder, _ = taught
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert any("event" in str(path) or path.suffix == ".db" for path in files)
+    assert any(path.name == "ledger.sqlite" for path in files)
     assert [path for path in files if KEY.encode() in path.read_bytes()] == []
 
 
@@ -161,8 +182,10 @@ def test_a_missing_key_is_one_clear_error(
     variables = {
         "MMAT_SOURCES": str(tmp_path / "sources"),
         "MMAT_STORE": str(tmp_path / "store"),
+        "MMAT_LEDGER": str(tmp_path / "ledger.sqlite"),
         "MMAT_TEACHER": "gpt4o",
     }
+    monkeypatch.setenv("MMAT_LEDGER", variables["MMAT_LEDGER"])
     result = materialize(instance, variables, partition_key="tabmwp")
     failure = next(event.step_failure_data for event in result.all_events if event.is_step_failure)
     assert failure.user_failure_data is not None

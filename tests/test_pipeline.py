@@ -1,10 +1,12 @@
 """Datasets are brought up to date like make, part by part, and a killed build goes on where it stopped."""
 
+import asyncio
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +14,10 @@ import pytest
 
 from mmat_dagster import parts
 from mmat_dagster.frames import count_frame, read_frame, status_frame
-from mmat_dagster.interfaces import Operator, StoreError
-from mmat_dagster.pipeline import Built, Pipeline, Settings, UpstreamMissing
+from mmat_dagster.interfaces import LedgerError, Operator, Reply, ReplyPending, Spending, StoreError
+from mmat_dagster.pipeline import Built, Pipeline, RepliesPending, Settings, UpstreamMissing
 from mmat_dagster.progress import Progress
-from mmat_dagster.schema import Dialogue, OrrDialogue, Sample, Step
+from mmat_dagster.schema import Dialogue, OrrDialogue, Rejection, Sample, Step, Turn
 from mmat_dagster.sources.layout import SourceAbsent
 from mmat_dagster.teachers.annotations import AnnotationsTeacher
 from resources.store import LocalStore
@@ -35,6 +37,54 @@ class EndlessOcr(ToldOperator):
     async def observe(self, *_: object) -> str:
         self.looks += 1
         return "sand | $2; gravel | $3"
+
+
+class PatientTeacher(ScriptedTeacher):
+    """Ends every dialogue at once, but those whose reply is still in a batch; counts what it was asked."""
+
+    def __init__(self, *pending: str) -> None:
+        super().__init__()
+        self.pending = set(pending)
+        self.asked: list[str] = []
+        self.sessions: list[str] = []
+
+    @property
+    def spending(self) -> Spending | None:
+        return Spending(calls=len(self.asked))
+
+    @asynccontextmanager
+    async def session(self, label: str) -> AsyncIterator[None]:
+        self.sessions.append(f"{label} opens")
+        yield
+        self.sessions.append(f"{label} closes")
+
+    async def next_step(self, sample: Sample, turns: Sequence[Turn], offered: Sequence[Operator]) -> Reply | Rejection:
+        self.asked.append(sample.id)
+        if sample.id in self.pending:
+            raise ReplyPending
+        return Reply(step=Step(thought=f"It is {sample.answers[0]}.", signal="end"))
+
+
+class ChainedTeacher(PatientTeacher):
+    """Answers the first record only when the last one has been asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last_is_asked = asyncio.Event()
+
+    async def next_step(self, sample: Sample, turns: Sequence[Turn], offered: Sequence[Operator]) -> Reply | Rejection:
+        if sample.id == "tabmwp/5":
+            self.last_is_asked.set()
+        if sample.id == "tabmwp/1":
+            await asyncio.wait_for(self.last_is_asked.wait(), 30)
+        return await super().next_step(sample, turns, offered)
+
+
+class ForgetfulTeacher(PatientTeacher):
+    """Has a ledger that cannot be written."""
+
+    async def next_step(self, sample: Sample, turns: Sequence[Turn], offered: Sequence[Operator]) -> Reply | Rejection:
+        raise LedgerError("the reply ledger cannot be written")
 
 
 def pipeline(
@@ -174,6 +224,64 @@ def test_a_teacher_that_breaks_loses_no_finished_part(folder: Path) -> None:
     assert not (folder / "store" / "rationales" / "tabmwp" / "manifest.json").exists()
     mended = replace(work, teacher=ScriptedTeacher(step, step, step))
     assert build(mended)[1].reused_parts == 1
+
+
+def test_records_of_later_parts_begin_while_a_slow_one_holds_the_first_part_back(folder: Path) -> None:
+    teacher = ChainedTeacher()
+    assert [len(each.manifest.parts) for each in build(replace(pipeline(folder), teacher=teacher), "rationales")] == [
+        3,
+        3,
+    ]
+    assert teacher.asked[-1] == "tabmwp/1"
+
+
+def test_records_that_wait_for_a_batch_hold_back_their_part_alone(folder: Path) -> None:
+    teacher, work = PatientTeacher("tabmwp/3"), pipeline(folder)
+    seen: list[Progress] = []
+    with pytest.raises(RepliesPending) as told:
+        list(replace(work, teacher=teacher).build("rr_dialogues", "tabmwp", seen.append))
+    assert told.value.label == "rationales of tabmwp"
+    assert "1 records of rationales of tabmwp wait" in str(told.value)
+    assert (seen[-1].done, seen[-1].pending, seen[-1].total) == (4, 1, 5)
+    rationales = folder / "store" / "rationales" / "tabmwp"
+    assert len(finished_parts(rationales)) == 2
+    assert not (rationales / "manifest.json").exists()
+    assert teacher.sessions == ["rationales of tabmwp opens", "rationales of tabmwp closes"]
+
+
+def test_a_later_run_asks_for_the_part_that_waited_and_ends_like_an_undisturbed_one(
+    folder: Path, tmp_path: Path
+) -> None:
+    undisturbed = tmp_path / "undisturbed"
+    write_tabmwp(undisturbed / "sources", 5)
+    build(replace(pipeline(undisturbed), teacher=PatientTeacher()))
+    work = pipeline(folder)
+    with pytest.raises(RepliesPending):
+        build(replace(work, teacher=PatientTeacher("tabmwp/3", "tabmwp/4")))
+    teacher = PatientTeacher()
+    assert [each.reused_parts for each in build(replace(work, teacher=teacher))] == [3, 2, 0, 0]
+    assert teacher.asked == ["tabmwp/3", "tabmwp/4"]
+    assert teacher.sessions[1::2] == ["rationales of tabmwp closes", "rr_dialogues of tabmwp closes"]
+    assert files(folder) == files(undisturbed)
+
+
+def test_a_teacher_is_left_alone_where_nothing_is_to_be_done(folder: Path) -> None:
+    build(replace(pipeline(folder), teacher=PatientTeacher()))
+    teacher = PatientTeacher()
+    build(replace(pipeline(folder), teacher=teacher))
+    assert (teacher.asked, teacher.sessions) == ([], [])
+
+
+def test_progress_tells_what_the_teacher_has_cost(folder: Path) -> None:
+    seen: list[Progress] = []
+    list(replace(pipeline(folder), teacher=PatientTeacher()).build("rationales", "tabmwp", seen.append))
+    assert seen[-1].spending == Spending(calls=5)
+    assert {progress.spending for progress in seen if progress.dataset == "source_qa"} == {None}
+
+
+def test_a_ledger_that_cannot_be_written_stops_the_run(folder: Path) -> None:
+    with pytest.raises(LedgerError, match="cannot be written"):
+        build(replace(pipeline(folder), teacher=ForgetfulTeacher()))
 
 
 def test_a_store_that_cannot_be_written_is_one_clear_error(folder: Path) -> None:

@@ -30,24 +30,21 @@ SLOTS: dict[str, dict[str, str]] = {
         "steps_left": "6",
     },
     "rationale_results": {"results": RESULTS, "steps_left": "5"},
-    "reflection_general": {
+    "reflection_system": {},
+    "reflection_dialogue": {
         "question": "How much did the customer pay?",
         "dialogue": "Step 1: I need the print.\nCalled: ocr\nResult of ocr: TOTAL $ 12.50\n\nStep 2: It is 12.50.",
     },
-    "reflection_rewrite": {
-        "question": "How much did the customer pay?",
-        "dialogue": "Step 1: It must be 12.50.",
-        "reason": "Nothing shows the amount.",
-    },
-    "reflection_math": {
-        "question": "How much do three books cost?",
-        "dialogue": "Step 1: One is 4.50.\n\nStep 2: I look again.\n\nStep 3: So it is 13.50.",
-        "last_rounds": "Step 2: I look again.\n\nStep 3: So it is 13.50.",
-    },
+    "reflection_general": {},
+    "reflection_rewrite": {"reason": "Nothing shows the amount."},
+    "reflection_math": {"last_rounds": "Step 2: I look again.\n\nStep 3: So it is 13.50."},
+    "repair": {"fault": "next_action: Field required"},
     "rr_system": {"operators": "image_caption: describes the scene\nocr: reads small or dense print"},
     "orr_system": {},
 }
-JUDGES = ("reflection_general", "reflection_rewrite", "reflection_math")
+JUDGES = ("reflection_system", "reflection_dialogue", "reflection_general", "reflection_rewrite", "reflection_math")
+ASKS = ("rationale_system", "rationale_question", "rationale_results", "reflection_system", "repair")
+TASKS = {"reflection_general": "AUDIT", "reflection_rewrite": "REWRITE", "reflection_math": "CALCULATION"}
 
 
 def test_every_prompt_has_a_golden_file() -> None:
@@ -104,10 +101,27 @@ def test_the_fixed_text_of_the_rationale_stands_before_its_slots() -> None:
     assert first_slot > 0.95 * len(text)
 
 
-@pytest.mark.parametrize("name", ["rationale_system", "rationale_question", "rationale_results", *JUDGES])
+@pytest.mark.parametrize("name", ASKS)
 def test_a_prompt_for_the_teacher_asks_for_json(name: str) -> None:
     # OpenAI refuses response_format json_object where no message says JSON.
     assert "JSON" in prompts.render(name, **SLOTS[name])
+
+
+@pytest.mark.parametrize(("name", "task"), TASKS.items())
+def test_a_check_ends_with_the_name_of_a_task_that_its_system_prompt_explains(name: str, task: str) -> None:
+    assert prompts.render(name, **SLOTS[name]).splitlines()[-1] == f"Your task: {task}"
+    assert prompts.render("reflection_system").splitlines().count(f"TASK {task}") == 1
+
+
+def test_the_system_prompt_of_the_reflection_names_every_block_that_is_data() -> None:
+    system = prompts.render("reflection_system")
+    blocks = {
+        tag
+        for name in ("reflection_dialogue", *TASKS)
+        for tag in re.findall(r"</(\w+)>", prompts.render(name, **SLOTS[name]))
+    }
+    assert blocks == {"question", "dialogue", "last_rounds", "gap"}
+    assert all(f"<{tag}>" in system for tag in blocks)
 
 
 @pytest.mark.parametrize("name", JUDGES)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from mmat_dagster import answers
 from mmat_dagster.fingerprints import code_fingerprint
 from mmat_dagster.interfaces import Finding, Operator, Reply, Teacher
-from mmat_dagster.schema import Rejection, RejectionReason, Sample, Step, Transcript, Turn
+from mmat_dagster.schema import DatasetName, Rejection, RejectionReason, Sample, Step, Transcript, Turn
 from mmat_dagster.teachers import working
 from mmat_dagster.teachers.strategies import STRATEGIES, Gap, Strategy
 
@@ -25,8 +25,7 @@ class AnnotationsTeacher(Teacher):
         """The teacher's name in every record that it wrote."""
         return "annotations"
 
-    @property
-    def version(self) -> str:
+    def version(self, dataset: DatasetName) -> str:  # noqa: ARG002
         """The fingerprint of the code that decides its replies."""
         return code_fingerprint(*(f"teachers/{name}.py" for name in CODE), "answers.py")
 

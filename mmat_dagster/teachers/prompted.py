@@ -3,83 +3,76 @@
 Every call is a pair of pure functions, `render_` for the messages and `parse_` for the reply:
 
     next step             system | images + question + answer | reply | results | reply | results ...
-    pretence              images + dialogue; where it pretends, a second call rewrites the last thought
-    skipped calculation   images + dialogue + its last two rounds
+    pretence              system | images + dialogue + task; where it pretends, a second call rewrites the last thought
+    skipped calculation   system | images + dialogue + its last two rounds + task
+
+A reply that cannot be used is told what is wrong with it and asked for once more.
 """
 
-import json
-import re
-from collections.abc import Collection, Sequence
-from typing import Literal, TypeVar
-
-from pydantic import BaseModel, ConfigDict, ValidationError
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from typing import TypeVar
 
 from mmat_dagster import prompts, wire
-from mmat_dagster.interfaces import ChatModel, ChatTurn, Finding, Operator, Pictures, Reply, RowError, Teacher
-from mmat_dagster.schema import DatasetName, Observation, Rejection, Round, Sample, Step, Transcript, Turn
-
-PROMPTS = (
-    "rationale_system",
-    "rationale_question",
-    "rationale_results",
-    "reflection_general",
-    "reflection_rewrite",
-    "reflection_math",
+from mmat_dagster.interfaces import (
+    BatchState,
+    ChatModel,
+    ChatTurn,
+    Finding,
+    Forecast,
+    Operator,
+    Pictures,
+    Quote,
+    Reply,
+    ReplySchema,
+    RowError,
+    Spending,
+    Teacher,
 )
-LAST_ROUNDS = 2
-# So much of a malformed reply is kept for the person who reads the rejection.
-EXCERPT_CHARS = 300
+from mmat_dagster.schema import DatasetName, Observation, Rejection, Sample, Step, Transcript, Turn
+from mmat_dagster.teachers.replies import (
+    CALCULATION,
+    PRETENCE,
+    REWRITE,
+    STEP,
+    parse_pretence,
+    parse_reply,
+    parse_rewrite,
+    parse_skipped_calculation,
+    parse_with,
+)
+from mmat_dagster.teachers.requests import (
+    render_next_step,
+    render_pretence,
+    render_repair,
+    render_rewrite,
+    render_skipped_calculation,
+)
 
-_REPLY = ConfigDict(strict=True, extra="ignore", frozen=True)
-_FENCE = re.compile(r"```(?:json)?[^\S\n]*\n(.*)\n\s*```", re.DOTALL)
+PROMPTS: Mapping[DatasetName, tuple[str, ...]] = {
+    "rationales": ("rationale_system", "rationale_question", "rationale_results", "repair"),
+    "rr_dialogues": (
+        "reflection_system",
+        "reflection_dialogue",
+        "reflection_general",
+        "reflection_rewrite",
+        "reflection_math",
+        "repair",
+    ),
+}
 
+# What a forecast supposes, before the data tells: how many steps a rationale has, how long thoughts and results are
+# (some 100 tokens each), and how many rationales are found to pretend. Printed with every estimate.
+USUAL_STEPS = 3
+USUAL_PRETENCE = 0.15
+USUAL_TURN = Turn(
+    step=Step(thought="what the image shows and what is still needed " * 9, operators=("ocr",), signal="continue"),
+    observations=(Observation(tool="ocr", text="a line of text that stands in the image " * 10),),
+)
+USUAL_END = Turn(step=Step(thought="what follows from all that was found so far " * 9, signal="end"))
 
-class RagReply(BaseModel):
-    """The part of a step's reply that asks for a search."""
-
-    model_config = _REPLY
-
-    needed: bool
-    query: str | None
-
-
-class StepReply(BaseModel):
-    """One step as the teacher writes it."""
-
-    model_config = _REPLY
-
-    thought: str
-    operators: list[str]
-    rag: RagReply
-    next_action: Literal["continue", "final_answer"]
-
-
-class PretenceReply(BaseModel):
-    """The judgement on a dialogue; without a reason it is sound."""
-
-    model_config = _REPLY
-
-    reason: str | None = None
-
-
-class RewriteReply(BaseModel):
-    """The thought that replaces a pretending one."""
-
-    model_config = _REPLY
-
-    thought: str
-
-
-class CalculationReply(BaseModel):
-    """The judgement on a dialogue's calculations; without a thought none is skipped."""
-
-    model_config = _REPLY
-
-    reason: str = ""
-    thought: str | None = None
-
-
-ReplyModel = TypeVar("ReplyModel", bound=BaseModel)
+T = TypeVar("T")
 
 
 class PromptedTeacher(Teacher):
@@ -89,6 +82,7 @@ class PromptedTeacher(Teacher):
         self._model = model
         self._pictures = pictures
         self._max_turns = max_turns
+        self._repaired = 0
 
     @property
     def name(self) -> str:
@@ -96,9 +90,46 @@ class PromptedTeacher(Teacher):
         return self._model.model_name
 
     @property
-    def version(self) -> str:
-        """The model with its parameters, the turn limit, and the prompts' fingerprint."""
-        return f"{self._model.version} max_turns={self._max_turns} prompts={prompts.fingerprint(*PROMPTS)}"
+    def spending(self) -> Spending | None:
+        """What the model has cost, and how many replies had to be asked for again."""
+        spent = self._model.spending
+        return spent and replace(spent, repaired=self._repaired)
+
+    def version(self, dataset: DatasetName) -> str:
+        """The model with its parameters, the turn limit, and the fingerprint of the prompts for `dataset`."""
+        names = PROMPTS.get(dataset, ())
+        return f"{self._model.version} max_turns={self._max_turns} prompts={prompts.fingerprint(*names)}"
+
+    def session(self, label: str) -> AbstractAsyncContextManager[None]:
+        """Open the model."""
+        return self._model.session(label)
+
+    def forecast(
+        self, sample: Sample, offered: Sequence[Operator], *, is_mathematical: bool
+    ) -> Mapping[DatasetName, Forecast]:
+        """Forecast the calls of a usual dialogue about `sample`; what is not known yet is of usual length."""
+        steps = min(USUAL_STEPS, self._max_turns)
+        turns = [*[USUAL_TURN] * (steps - 1), USUAL_END]
+        rationale = Forecast()
+        for made in range(steps):
+            messages = render_next_step(sample, turns[:made], offered, self._pictures, self._max_turns)
+            # The system prompt is kept from other samples, everything before the new turn from the last call.
+            rationale = rationale.plus(self._model.forecast(messages, STEP, kept=max(1, len(messages) - 2)))
+        transcript = Transcript(
+            question=sample.question, image_count=len(sample.images), turns=tuple(turns), answer=sample.answers[0]
+        )
+        judge = self._model.forecast(render_pretence(sample, transcript, self._pictures), PRETENCE, kept=1)
+        again = self._model.forecast(render_pretence(sample, transcript, self._pictures), CALCULATION, kept=2)
+        reflection = judge.plus(again, USUAL_PRETENCE).plus(again, (1 - USUAL_PRETENCE) if is_mathematical else 0.0)
+        return {"rationales": rationale, "rr_dialogues": reflection}
+
+    def quote(self, forecast: Forecast) -> Quote:
+        """Return the model's quote."""
+        return self._model.quote(forecast)
+
+    async def tend_batches(self) -> tuple[BatchState, ...]:
+        """Tend the model's batches."""
+        return await self._model.tend_batches()
 
     async def next_step(self, sample: Sample, turns: Sequence[Turn], offered: Sequence[Operator]) -> Reply | Rejection:
         """Ask for the step after `turns`."""
@@ -106,8 +137,8 @@ class PromptedTeacher(Teacher):
             messages = render_next_step(sample, turns, offered, self._pictures, self._max_turns)
         except wire.WireError as broken:
             return reject(sample, "rationales", RowError(reason="wire form broken", detail=str(broken)))
-        text = await self._ask(messages)
-        reply = text if isinstance(text, RowError) else parse_reply(text, [operator.name for operator in offered])
+        names = [operator.name for operator in offered]
+        reply = await self._ask(messages, STEP, lambda text: parse_reply(text, names))
         return reject(sample, "rationales", reply) if isinstance(reply, RowError) else reply
 
     async def find_pretence(self, sample: Sample, transcript: Transcript) -> Finding | Rejection | None:
@@ -117,221 +148,33 @@ class PromptedTeacher(Teacher):
 
     async def find_skipped_calculation(self, sample: Sample, transcript: Transcript) -> Finding | Rejection | None:
         """Ask whether a calculation is skipped, and for the thought that makes up for it."""
-        text = await self._ask(render_skipped_calculation(sample, transcript, self._pictures))
-        found = text if isinstance(text, RowError) else parse_skipped_calculation(text)
+        messages = render_skipped_calculation(sample, transcript, self._pictures)
+        found = await self._ask(messages, CALCULATION, parse_skipped_calculation)
         return reject(sample, "rr_dialogues", found) if isinstance(found, RowError) else found
 
     async def _find_pretence(self, sample: Sample, transcript: Transcript) -> Finding | RowError | None:
-        verdict = await self._ask(render_pretence(sample, transcript, self._pictures))
-        reason = verdict if isinstance(verdict, RowError) else parse_pretence(verdict)
+        reason = await self._ask(render_pretence(sample, transcript, self._pictures), PRETENCE, parse_pretence)
         if reason is None or isinstance(reason, RowError):
             return reason
-        rewrite = await self._ask(render_rewrite(sample, transcript, reason, self._pictures))
-        thought = rewrite if isinstance(rewrite, RowError) else parse_rewrite(rewrite)
+        messages = render_rewrite(sample, transcript, reason, self._pictures)
+        thought = await self._ask(messages, REWRITE, parse_rewrite)
         return thought if isinstance(thought, RowError) else Finding(reason=reason, thought=thought)
 
-    async def _ask(self, messages: Sequence[ChatTurn]) -> str | RowError:
-        reply = await self._model.complete(messages)
-        return reply if isinstance(reply, RowError) else reply.text
-
-
-def render_next_step(
-    sample: Sample, turns: Sequence[Turn], offered: Sequence[Operator], pictures: Pictures, max_turns: int
-) -> tuple[ChatTurn, ...]:
-    """Render the conversation that asks for the step after `turns`; raise WireError where a result has no wire form."""
-    messages = [
-        ChatTurn(role="system", text=render_system(offered, max_turns)),
-        _with_images(sample, pictures, render_question(sample, max_turns)),
-    ]
-    for number, turn in enumerate(turns, start=1):
-        messages.append(ChatTurn(role="assistant", text=turn.raw_reply or render_step(turn.step)))
-        messages.append(ChatTurn(role="user", text=render_results(turn.observations, max_turns - number)))
-    return tuple(messages)
-
-
-def render_system(offered: Sequence[Operator], max_turns: int) -> str:
-    """Render the system prompt of the rationale; the text before its slots is the same for every sample."""
-    lines = [f"- {operator.name}: {operator.purpose}" for operator in offered]
-    return prompts.render(
-        "rationale_system", operators="\n".join(lines) or "none for these images", max_turns=str(max_turns)
-    )
-
-
-def render_question(sample: Sample, steps_left: int) -> str:
-    """Render the first user turn: earlier rounds, question, reference answer."""
-    return prompts.render(
-        "rationale_question",
-        question=sample.question,
-        answer=sample.answers[0],
-        context="\n".join(map(_render_round, sample.context)) or "none",
-        steps_left=str(steps_left),
-    )
-
-
-def render_results(observations: Sequence[Observation], steps_left: int) -> str:
-    """Render the user turn after a step; raise WireError where an observation has no wire form."""
-    results = wire.render_results(observations) if observations else wire.NO_CALL + wire.CONTINUE
-    return prompts.render("rationale_results", results=results, steps_left=str(steps_left))
-
-
-def render_step(step: Step) -> str:
-    """Render a step in the JSON form of the teacher's replies, for turns that a chat model did not write."""
-    reply = StepReply(
-        thought=step.thought,
-        operators=list(step.operators),
-        rag=RagReply(needed=step.rag_query is not None, query=step.rag_query),
-        next_action="final_answer" if step.signal == "end" else "continue",
-    )
-    return json.dumps(reply.model_dump(), ensure_ascii=False)
-
-
-def parse_reply(text: str, offered: Collection[str]) -> Reply | RowError:
-    """Read a step and keep the raw words next to it; `offered` are the operators that it may call."""
-    step = parse_step(text, offered)
-    return step if isinstance(step, RowError) else Reply(step=step, raw_reply=text)
-
-
-def parse_step(text: str, offered: Collection[str]) -> Step | RowError:
-    """Read a step from the teacher's reply; `offered` are the operators that it may call."""
-    reply = _parse(text, StepReply)
-    if isinstance(reply, RowError):
-        return reply
-    fault = _fault(reply)
-    if fault is not None:
-        return _malformed(text, fault)
-    unknown = [name for name in reply.operators if name not in offered]
-    if unknown:
-        return RowError(reason="operator not offered", detail=f"the step calls {', '.join(unknown)}")
-    return _writable(_step(reply))
-
-
-def render_pretence(sample: Sample, transcript: Transcript, pictures: Pictures) -> tuple[ChatTurn, ...]:
-    """Render the request to judge whether the dialogue pretends."""
-    prompt = prompts.render(
-        "reflection_general", question=transcript.question, dialogue=render_dialogue(transcript.turns)
-    )
-    return (_with_images(sample, pictures, prompt),)
-
-
-def parse_pretence(text: str) -> str | RowError | None:
-    """Read why the dialogue pretends; None where it is sound."""
-    reply = _parse(text, PretenceReply)
-    if isinstance(reply, RowError):
-        return reply
-    return (reply.reason or "").strip() or None
-
-
-def render_rewrite(sample: Sample, transcript: Transcript, reason: str, pictures: Pictures) -> tuple[ChatTurn, ...]:
-    """Render the request to rewrite the last thought, which pretends because of `reason`."""
-    dialogue = render_dialogue(transcript.turns)
-    prompt = prompts.render("reflection_rewrite", question=transcript.question, dialogue=dialogue, reason=reason)
-    return (_with_images(sample, pictures, prompt),)
-
-
-def parse_rewrite(text: str) -> str | RowError:
-    """Read the rewritten thought."""
-    reply = _parse(text, RewriteReply)
-    return reply if isinstance(reply, RowError) else _final_thought(text, reply.thought)
-
-
-def render_skipped_calculation(sample: Sample, transcript: Transcript, pictures: Pictures) -> tuple[ChatTurn, ...]:
-    """Render the request to judge whether a calculation is skipped."""
-    turns = transcript.turns
-    prompt = prompts.render(
-        "reflection_math",
-        question=transcript.question,
-        dialogue=render_dialogue(turns),
-        last_rounds=render_dialogue(turns[-LAST_ROUNDS:], first=max(1, len(turns) - LAST_ROUNDS + 1)),
-    )
-    return (_with_images(sample, pictures, prompt),)
-
-
-def parse_skipped_calculation(text: str) -> Finding | RowError | None:
-    """Read which calculation is skipped and the thought that makes up for it; None where none is."""
-    reply = _parse(text, CalculationReply)
-    if isinstance(reply, RowError) or reply.thought is None:
-        return reply if isinstance(reply, RowError) else None
-    if not reply.reason.strip():
-        return _malformed(text, "a thought without a reason")
-    thought = _final_thought(text, reply.thought)
-    return thought if isinstance(thought, RowError) else Finding(reason=reply.reason.strip(), thought=thought)
-
-
-def render_dialogue(turns: Sequence[Turn], first: int = 1) -> str:
-    """Render `turns` as plain text for a judge, numbered from `first`."""
-    return "\n\n".join(_render_turn(number, turn) for number, turn in enumerate(turns, start=first))
+    async def _ask(
+        self, messages: Sequence[ChatTurn], schema: ReplySchema, parse: Callable[[str], T | RowError]
+    ) -> T | RowError:
+        """Return the parsed reply; one that cannot be used is told so and asked for once more."""
+        reply = await self._model.complete(messages, schema)
+        if isinstance(reply, RowError):
+            return reply
+        parsed = parse_with(reply, parse)
+        if not isinstance(parsed, RowError):
+            return parsed
+        self._repaired += 1
+        again = await self._model.complete((*messages, *render_repair(reply, parsed)), schema)
+        return again if isinstance(again, RowError) else parse_with(again, parse)
 
 
 def reject(sample: Sample, stage: DatasetName, error: RowError) -> Rejection:
     """Return the rejection of `sample` in `stage` for `error`."""
     return Rejection(source=sample.source, record_id=sample.id, stage=stage, reason=error.reason, detail=error.detail)
-
-
-def _with_images(sample: Sample, pictures: Pictures, text: str) -> ChatTurn:
-    images = tuple(pictures.locate(sample.source, image) for image in sample.images)
-    return ChatTurn(role="user", text=text, images=images)
-
-
-def _render_round(earlier: Round) -> str:
-    return f"Question: {earlier.question}\nAnswer: {earlier.answer}"
-
-
-def _render_turn(number: int, turn: Turn) -> str:
-    step = turn.step
-    lines = [f"Step {number}: {step.thought}"]
-    if step.operators:
-        lines.append(f"Called: {', '.join(step.operators)}")
-    if step.rag_query is not None:
-        lines.append(f"Searched for: {step.rag_query}")
-    lines += [f"Result of {item.tool}: {item.text}" for item in turn.observations]
-    return "\n".join(lines)
-
-
-def _parse(text: str, model: type[ReplyModel]) -> ReplyModel | RowError:
-    fenced = _FENCE.fullmatch(text.strip())
-    try:
-        return model.model_validate_json(fenced[1] if fenced else text.strip())
-    except ValidationError as invalid:
-        first = invalid.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        return _malformed(text, f"{where}: {first['msg']}" if where else first["msg"])
-
-
-def _fault(reply: StepReply) -> str | None:
-    calls = bool(reply.operators) or reply.rag.needed
-    if not reply.thought.strip():
-        return "empty thought"
-    if reply.rag.needed and not (reply.rag.query or "").strip():
-        return "a search without a query"
-    if calls and reply.next_action == "final_answer":
-        return "a final step that calls a tool"
-    return None
-
-
-def _step(reply: StepReply) -> Step:
-    query = " ".join((reply.rag.query or "").split())
-    return Step(
-        thought=reply.thought.strip(),
-        operators=tuple(dict.fromkeys(reply.operators)),
-        rag_query=query if reply.rag.needed else None,
-        signal="end" if reply.next_action == "final_answer" else "continue",
-    )
-
-
-def _final_thought(text: str, thought: str) -> str | RowError:
-    if not thought.strip():
-        return _malformed(text, "empty thought")
-    step = _writable(Step(thought=thought.strip(), signal="end"))
-    return step if isinstance(step, RowError) else step.thought
-
-
-def _writable(step: Step) -> Step | RowError:
-    try:
-        wire.render_step(step)
-    except wire.WireError as broken:
-        return RowError(reason="wire form broken", detail=str(broken))
-    return step
-
-
-def _malformed(text: str, fault: str) -> RowError:
-    return RowError(reason="malformed teacher reply", detail=f"{fault}; the reply begins: {text[:EXCERPT_CHARS]}")

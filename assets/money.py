@@ -1,0 +1,77 @@
+"""What the teacher has cost and will cost, as the Dagster UI shows it."""
+
+from typing import Any
+
+import dagster as dg
+
+from mmat_dagster.estimate import Estimate
+from mmat_dagster.interfaces import Quote, Spending
+from mmat_dagster.progress import duration
+
+
+def describe_spending(before: Spending | None, after: Spending | None) -> dict[str, Any]:
+    """Return as metadata what the teacher cost between two counts; nothing for a teacher that costs nothing."""
+    if before is None or after is None:
+        return {}
+    prompt = after.prompt_tokens - before.prompt_tokens
+    cached = after.cached_tokens - before.cached_tokens
+    metadata: dict[str, Any] = {
+        "teacher_calls_paid": after.calls - before.calls,
+        "teacher_replies_reused": after.reused - before.reused,
+        "teacher_prompt_tokens": prompt,
+        "teacher_cached_share": round(cached / prompt, 4) if prompt else 0.0,
+        "teacher_completion_tokens": after.completion_tokens - before.completion_tokens,
+        "teacher_retries": after.retries - before.retries,
+        "teacher_rate_limited": after.limited - before.limited,
+        "teacher_repaired": after.repaired - before.repaired,
+    }
+    if after.spent_usd is not None:
+        metadata["teacher_spent_usd"] = round(after.spent_usd - (before.spent_usd or 0.0), 6)
+    if after.lost_calls:
+        metadata["teacher_calls_lost_in_flight"] = after.lost_calls
+        metadata["teacher_lost_usd_at_most"] = round(after.lost_usd or 0.0, 6)
+    return metadata
+
+
+def describe_estimate(foreseen: Estimate) -> dict[str, Any]:
+    """Return an estimate as metadata."""
+    quote = foreseen.quote
+    rows = "".join(
+        f"| {dataset} | {each.calls:,.0f} | {each.prompt_tokens:,.0f} | {each.cached_tokens:,.0f} | "
+        f"{each.completion_tokens:,.0f} |\n"
+        for dataset, each in foreseen.by_dataset.items()
+    )
+    table = f"| dataset | calls | tokens in | of these cached | tokens out |\n|---|---:|---:|---:|---:|\n{rows}"
+    prices = {
+        "estimated_usd": quote.usd,
+        "estimated_usd_with_prompt_cache": quote.cached_usd,
+        "estimated_usd_as_batches": quote.batch_usd,
+        "estimated_hours": quote.hours,
+    }
+    return {
+        "estimated_calls": round(foreseen.total.calls),
+        "estimated_tokens": round(foreseen.total.prompt_tokens + foreseen.total.completion_tokens),
+        **{name: round(value, 4) for name, value in prices.items() if value is not None},
+        "estimate": dg.MetadataValue.md(table),
+    }
+
+
+def foretold(foreseen: Estimate) -> str:
+    """Return an estimate as one line."""
+    total = foreseen.total
+    return (
+        f"{foreseen.samples:,} samples of {foreseen.source} will take about {total.calls:,.0f} calls, "
+        f"{total.prompt_tokens / 1e6:,.2f} M tokens in, {total.completion_tokens / 1e6:,.2f} M out: "
+        f"{priced(foreseen.quote)} (less what the ledger has already)"
+    )
+
+
+def priced(quote: Quote) -> str:
+    """Return a quote in words."""
+    hours = f", {duration(quote.hours * 3600)} with {quote.bound_by}" if quote.hours is not None else ""
+    if quote.usd is None or quote.cached_usd is None or quote.batch_usd is None:
+        return f"price not known{hours}"
+    return (
+        f"${quote.usd:,.2f} at list price, ${quote.cached_usd:,.2f} with prompt caching, ${quote.batch_usd:,.2f} as "
+        f"batches{hours}"
+    )

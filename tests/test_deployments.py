@@ -1,0 +1,64 @@
+"""The environment reaches the teacher's resource, and no secret stands in what Dagster shows of it."""
+
+from typing import Any
+
+import pytest
+
+from mmat_dagster.environment import read_environment
+from resources.deployments import DEPLOYMENTS
+from resources.gpt4o import LEDGER, GPT4o
+from resources.teachers import AnnotationsTeacherResource, PromptedTeacherResource
+
+TEACHER = {"MMAT_TEACHER": "gpt4o"}
+SECRETS = {"OPENAI_API_KEY": "sk-secret", "MMAT_LEDGER": "postgresql://teacher:secret@host/ledger"}
+
+
+def pipeline_of(variables: dict[str, str]) -> Any:
+    return DEPLOYMENTS["local"](read_environment(variables))["pipeline"]
+
+
+def model_of(variables: dict[str, str]) -> GPT4o:
+    teacher = pipeline_of({**TEACHER, **variables}).nested_resources["teacher"]
+    assert isinstance(teacher, PromptedTeacherResource)
+    model = teacher.nested_resources["chat_model"]
+    assert isinstance(model, GPT4o)
+    return model
+
+
+def test_without_a_word_the_teacher_works_offline() -> None:
+    assert isinstance(pipeline_of({}).nested_resources["teacher"], AnnotationsTeacherResource)
+
+
+def test_what_the_environment_does_not_say_is_the_resource_s_own() -> None:
+    model, usual = model_of({}), GPT4o()
+    named = {"api_key", "ledger", "shelf"}
+    assert {name for name in GPT4o.model_fields if getattr(model, name) != getattr(usual, name)} <= named
+    assert f"sqlite:///{model.ledger}" == LEDGER
+    assert model.shelf == "data/store/scaled"
+
+
+def test_every_variable_reaches_the_model() -> None:
+    model = model_of(
+        {
+            "MMAT_MODEL": "tiny",
+            "OPENAI_BASE_URL": "http://host/v1",
+            "MMAT_CONCURRENCY": "200",
+            "MMAT_BUDGET_USD": "5",
+            "MMAT_MODE": "batch",
+            "MMAT_RPM": "500",
+            "MMAT_TPM": "30000",
+            "MMAT_TIMEOUT_S": "600",
+            "MMAT_IMAGE_DETAIL": "low",
+        }
+    )
+    assert (model.model, model.base_url, model.concurrency, model.mode) == ("tiny", "http://host/v1", 200, "batch")
+    assert (model.budget_usd, model.requests_per_minute, model.tokens_per_minute) == (5.0, 500.0, 30_000.0)
+    assert (model.timeout_s, model.image_detail) == (600.0, "low")
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_secret_is_named_and_never_read_when_resources_are_made(name: str) -> None:
+    pipeline = pipeline_of({**TEACHER, **SECRETS})
+    told = repr(pipeline) + str(pipeline._config_schema.default_value) + repr(model_of(SECRETS))
+    assert SECRETS[name] not in told
+    assert "secret" not in told

@@ -1,0 +1,66 @@
+"""Every variable is read in one place, and one that cannot be used says so by its name."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from mmat_dagster.environment import BadEnvironment, read_environment
+
+PASSWORD = "postgresql://teacher:secret@host/ledger"
+
+
+@pytest.mark.parametrize(
+    ("variables", "complaint"),
+    [
+        ({"MMAT_TEACHER": "gpt5"}, "MMAT_TEACHER is 'gpt5'; it may be annotations or gpt4o"),
+        ({"MMAT_LIMIT": "many"}, "MMAT_LIMIT is 'many'; it must be a whole number above 0"),
+        ({"MMAT_PART_ROWS": "0"}, "MMAT_PART_ROWS is '0'"),
+        ({"MMAT_CONCURRENCY": "1.5"}, "MMAT_CONCURRENCY is '1.5'; it must be a whole number above 0"),
+        ({"MMAT_MODE": "bulk"}, "MMAT_MODE is 'bulk'; it may be chat or batch"),
+        ({"MMAT_BUDGET_USD": "$5"}, r"MMAT_BUDGET_USD is '\$5'; it must be a number above 0"),
+        ({"MMAT_BUDGET_USD": "0"}, "MMAT_BUDGET_USD is '0'; it must be a number above 0"),
+        ({"MMAT_BUDGET_USD": "nan"}, "MMAT_BUDGET_USD is 'nan'"),
+        ({"MMAT_RPM": "inf"}, "MMAT_RPM is 'inf'"),
+        ({"MMAT_TPM": "-1"}, "MMAT_TPM is '-1'"),
+        ({"MMAT_TIMEOUT_S": "soon"}, "MMAT_TIMEOUT_S is 'soon'"),
+        ({"MMAT_IMAGE_DETAIL": "fine"}, "MMAT_IMAGE_DETAIL is 'fine'; it may be .*low"),
+    ],
+)
+def test_a_variable_that_cannot_be_used_is_told(variables: dict[str, str], complaint: str) -> None:
+    with pytest.raises(BadEnvironment, match=complaint):
+        read_environment(variables)
+
+
+@pytest.mark.parametrize("value", ["", "  "])
+def test_an_empty_environment_means_the_sample_corpus_and_the_offline_teacher(value: str) -> None:
+    names = "SOURCES STORE TEACHER MODEL LIMIT LEDGER BUDGET_USD MODE RPM TPM TIMEOUT_S IMAGE_DETAIL".split()
+    environment = read_environment({f"MMAT_{name}": value for name in names})
+    assert environment == read_environment({})
+    assert (environment.is_sample, environment.teacher, environment.store) == (True, "annotations", Path("data/store"))
+    assert (environment.mode, environment.ledger, environment.names_ledger) == ("chat", "data/ledger.sqlite", False)
+    assert environment.budget_usd is environment.requests_per_minute is environment.tokens_per_minute is None
+
+
+def test_money_and_limits_are_read_as_numbers() -> None:
+    environment = read_environment(
+        {
+            "MMAT_BUDGET_USD": " 12.5 ",
+            "MMAT_MODE": "batch",
+            "MMAT_RPM": "500",
+            "MMAT_TPM": "3e4",
+            "MMAT_LEDGER": PASSWORD,
+            "MMAT_TIMEOUT_S": "600",
+            "MMAT_IMAGE_DETAIL": "low",
+        }
+    )
+    assert (environment.budget_usd, environment.mode) == (12.5, "batch")
+    assert (environment.requests_per_minute, environment.tokens_per_minute) == (500.0, 30_000.0)
+    assert (environment.ledger, environment.names_ledger) == (PASSWORD, True)
+    assert (environment.timeout_s, environment.image_detail) == (600.0, "low")
+
+
+def test_the_key_itself_is_not_kept() -> None:
+    environment = read_environment({"OPENAI_API_KEY": "sk-secret"})
+    assert environment.has_key
+    assert "sk-secret" not in str(asdict(environment))
