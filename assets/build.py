@@ -11,9 +11,10 @@ from assets.metadata import describe
 from assets.money import describe_estimate, describe_spending, foretold
 from assets.reporting import Reporter
 from assets.waiting import run_tags, wait_for, waiting_for
+from mmat_dagster.datasets import chain, code_version, label
 from mmat_dagster.estimate import estimate_samples
 from mmat_dagster.interfaces import CorpusError, LedgerError, OperatorUnavailable, StoreError, TeacherUnavailable
-from mmat_dagster.pipeline import Built, Pipeline, RepliesPending, UpstreamMissing, chain, code_version, label
+from mmat_dagster.pipeline import Built, Pipeline, RepliesPending, UpstreamMissing
 from mmat_dagster.schema import DatasetName, SourceName
 from mmat_dagster.sources.layout import SourceAbsent, SourceError
 

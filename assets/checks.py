@@ -6,7 +6,8 @@ from typing import Literal, cast
 import dagster as dg
 
 from mmat_dagster import answers, parts, wire
-from mmat_dagster.pipeline import RECORDS, Pipeline
+from mmat_dagster.datasets import RECORDS
+from mmat_dagster.pipeline import Pipeline
 from mmat_dagster.schema import Dialogue, OrrDialogue, SourceName
 
 Dialogues = Literal["rr_dialogues", "orr_dialogues"]

@@ -4,7 +4,8 @@ import dagster as dg
 
 from assets.build import BuildConfig, build
 from assets.partitions import OWNERS, SOURCES
-from mmat_dagster.pipeline import Pipeline, code_version
+from mmat_dagster.datasets import code_version
+from mmat_dagster.pipeline import Pipeline
 
 
 @dg.asset(

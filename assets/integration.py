@@ -6,7 +6,8 @@ from assets.build import BuildConfig, build
 from assets.checks import check_answers, check_wire_form
 from assets.partitions import OWNERS, SOURCES
 from assets.reflection import rr_dialogues
-from mmat_dagster.pipeline import Pipeline, code_version
+from mmat_dagster.datasets import code_version
+from mmat_dagster.pipeline import Pipeline
 
 
 @dg.asset(

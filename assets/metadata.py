@@ -9,7 +9,8 @@ import dagster as dg
 from PIL import Image, ImageOps
 
 from mmat_dagster import parts
-from mmat_dagster.pipeline import RECORDS, Built, Pipeline
+from mmat_dagster.datasets import RECORDS
+from mmat_dagster.pipeline import Built, Pipeline
 from mmat_dagster.reading import to_markdown
 from mmat_dagster.schema import Sample
 

@@ -5,8 +5,8 @@ from typing import Any
 import dagster as dg
 
 from mmat_dagster.estimate import Estimate
-from mmat_dagster.interfaces import Quote, Spending
 from mmat_dagster.progress import duration
+from mmat_dagster.spending import Quote, Spending
 
 
 def describe_spending(before: Spending | None, after: Spending | None) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from typing import Any, Self, TextIO
 import dagster as dg
 from tqdm import tqdm
 
-from mmat_dagster.interfaces import Spending
 from mmat_dagster.progress import Progress, duration
+from mmat_dagster.spending import Spending
 
 # An event costs Dagster about 8 ms, so records are never logged one by one.
 LOG_EVERY_S = 5.0

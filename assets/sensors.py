@@ -10,8 +10,8 @@ from assets.integration import orr_dialogues
 from assets.rationale import rationales
 from assets.reflection import rr_dialogues
 from assets.waiting import STATE_TAG, WAITING, assets_of, state_tags, waiting_for
-from mmat_dagster.interfaces import BatchState
 from mmat_dagster.pipeline import Pipeline
+from mmat_dagster.spending import BatchState
 
 CONTINUES_TAG = "mmat/continues"
 RUNS_AT_ONCE = 100

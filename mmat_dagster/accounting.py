@@ -13,12 +13,12 @@ import pandas as pd
 from mmat_dagster.definitions import RESOURCES
 from mmat_dagster.environment import read_environment
 from mmat_dagster.estimate import Estimate, estimate
-from mmat_dagster.interfaces import BatchState, Forecast, Quote
 from mmat_dagster.ledger.ledger import Totals, forget, read_totals
 from mmat_dagster.pipeline import Pipeline
 from mmat_dagster.progress import duration
 from mmat_dagster.schema import SourceName
 from mmat_dagster.sources.layout import SourceAbsent, SourceError
+from mmat_dagster.spending import BatchState, Forecast, Quote
 from mmat_dagster.teachers.prompted import USUAL_PRETENCE, USUAL_STEPS
 
 COUNT = "{:,.0f}".format

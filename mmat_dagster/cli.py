@@ -13,9 +13,9 @@ from typing import get_args
 
 from mmat_dagster import parts
 from mmat_dagster.corpus import write_corpus
+from mmat_dagster.datasets import RECORDS, chain
 from mmat_dagster.environment import BadEnvironment, read_environment
 from mmat_dagster.interfaces import LedgerError, Store, TeacherUnavailable
-from mmat_dagster.pipeline import RECORDS, chain
 from mmat_dagster.reading import Readable, to_text
 from mmat_dagster.schema import DatasetName, Rejection, SourceName
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mmat_dagster import parts
-from mmat_dagster.interfaces import Forecast, Quote
 from mmat_dagster.parts import Manifest
 from mmat_dagster.pipeline import Pipeline
 from mmat_dagster.progress import Progress
 from mmat_dagster.schema import DatasetName, Sample, SourceName, Transcript
+from mmat_dagster.spending import Forecast, Quote
 from mmat_dagster.stages.reflection import is_mathematical
 
 # So many samples, spread over the source, stand for all.

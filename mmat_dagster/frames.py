@@ -10,8 +10,8 @@ from typing import get_args
 import pandas as pd
 
 from mmat_dagster import parts
+from mmat_dagster.datasets import RECORDS
 from mmat_dagster.interfaces import Store
-from mmat_dagster.pipeline import RECORDS
 from mmat_dagster.schema import DatasetName, SourceName
 
 DATASETS: tuple[DatasetName, ...] = get_args(DatasetName)

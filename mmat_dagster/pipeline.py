@@ -15,6 +15,7 @@ from typing import Any
 
 from mmat_dagster import parts, prompts
 from mmat_dagster.census import census
+from mmat_dagster.datasets import CODE, RECORDS, UPSTREAM, code_version, label
 from mmat_dagster.fanout import map_in_order, take
 from mmat_dagster.fingerprints import code_fingerprint, fingerprint
 from mmat_dagster.images import ImageShelf, PicturesOnDisk
@@ -29,43 +30,6 @@ from mmat_dagster.stages.integration import integrate
 from mmat_dagster.stages.rationale import MAX_TURNS, REFLECTION_TURNS, Toolbox, write_rationale
 from mmat_dagster.stages.reflection import reflect
 
-UPSTREAM: Mapping[DatasetName, DatasetName | None] = {
-    "source_qa": None,
-    "rationales": "source_qa",
-    "rr_dialogues": "rationales",
-    "orr_dialogues": "rr_dialogues",
-}
-RECORDS: Mapping[DatasetName, type[Any]] = {
-    "source_qa": Sample,
-    "rationales": Rationale,
-    "rr_dialogues": Dialogue,
-    "orr_dialogues": OrrDialogue,
-}
-
-# What a dataset's code version stands for: the code and the prompts of its stage.
-CODE: Mapping[DatasetName, tuple[str, ...]] = {
-    "source_qa": ("schema.py", "images.py", "sources/*.py", "stages/foundation.py"),
-    "rationales": (
-        "schema.py",
-        "wire.py",
-        "answers.py",
-        "operators/*.py",
-        "stages/rationale.py",
-        "prompts/rationale_*.txt",
-        "prompts/repair.txt",
-    ),
-    "rr_dialogues": (
-        "schema.py",
-        "wire.py",
-        "stages/reflection.py",
-        "prompts/reflection_*.txt",
-        "prompts/repair.txt",
-        "prompts/rr_system.txt",
-    ),
-    "orr_dialogues": ("schema.py", "wire.py", "stages/integration.py", "prompts/orr_system.txt"),
-}
-
-
 TELL_EVERY_S = 2.0
 
 
@@ -75,11 +39,6 @@ class RepliesPending(Exception):
     def __init__(self, dataset: DatasetName, source: SourceName, records: int) -> None:
         super().__init__(f"{records:,} records of {dataset} of {source} wait for replies that come with a batch")
         self.label = label(dataset, source)
-
-
-def label(dataset: DatasetName, source: SourceName) -> str:
-    """Return what the teacher is told that its requests are for."""
-    return f"{dataset} of {source}"
 
 
 class UpstreamMissing(Exception):
@@ -115,18 +74,6 @@ class _Stage:
     reads: type[Any]
     work: Callable[[Any], Awaitable[Any]]
     asks_teacher: bool
-
-
-def chain(dataset: DatasetName) -> tuple[DatasetName, ...]:
-    """Return `dataset` and what it stands on, the first one first."""
-    upstream = UPSTREAM[dataset]
-    return (*(chain(upstream) if upstream is not None else ()), dataset)
-
-
-def code_version(dataset: DatasetName) -> str:
-    """Return the version of the code and prompts that make `dataset`."""
-    teachers = ("teachers/*.py",) if dataset in ("rationales", "rr_dialogues") else ()
-    return code_fingerprint(*CODE[dataset], *teachers)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from mmat_dagster.interfaces import Spending
 from mmat_dagster.parts import Part
 from mmat_dagster.schema import DatasetName, Rejection, SourceName
+from mmat_dagster.spending import Spending
 
 
 @dataclass(frozen=True, kw_only=True)

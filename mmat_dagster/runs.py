@@ -11,9 +11,9 @@ from dagster._cli.utils import get_possibly_temporary_instance_for_cli
 from assets.waiting import waiting_for
 from mmat_dagster import parts
 from mmat_dagster.accounting import open_pipeline, refused_batch
+from mmat_dagster.datasets import chain
 from mmat_dagster.definitions import defs
 from mmat_dagster.environment import BadEnvironment, Environment, read_environment
-from mmat_dagster.pipeline import chain
 from mmat_dagster.schema import DatasetName, SourceName
 from resources.store import LocalStore
 

@@ -20,12 +20,13 @@ from pydantic import BaseModel, ValidationError
 
 from mmat_dagster.chat.replies import OK, parse_error, read_usage
 from mmat_dagster.chat.requests import ChatRequest, unpack_request
-from mmat_dagster.interfaces import BatchState, TeacherUnavailable
+from mmat_dagster.interfaces import TeacherUnavailable
 from mmat_dagster.ledger import batches
 from mmat_dagster.ledger.accounts import Paid
 from mmat_dagster.ledger.batches import NOBODY, Answer, Batch, BatchSize, Wanted
 from mmat_dagster.ledger.ledger import Ledger
 from mmat_dagster.ledger.orders import StoredReply, Terms
+from mmat_dagster.spending import BatchState
 from resources.chat_calls import PASSING, call
 from resources.chat_counts import Counts
 from resources.chat_http import HOPELESS, MISCONFIGURED, NO_QUOTA, OF_THIS_REQUEST, Answered, ChatServer

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from mmat_dagster.interfaces import Spending
 from mmat_dagster.ledger.ledger import Lost
 from mmat_dagster.ledger.orders import StoredReply
+from mmat_dagster.spending import Spending
 
 
 @dataclass(kw_only=True)

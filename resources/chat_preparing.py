@@ -15,9 +15,10 @@ from mmat_dagster.chat.forecasts import cacheable
 from mmat_dagster.chat.models import ModelFacts, Prices
 from mmat_dagster.chat.requests import ChatRequest, Parameters, body_bytes, render_batch_line, render_body
 from mmat_dagster.chat.scaling import UNREADABLE, ImageChanged, PreparedImage, ShelfUnusable, prepare
-from mmat_dagster.interfaces import ChatImage, Forecast, RowError, StoreError, TeacherUnavailable
+from mmat_dagster.interfaces import ChatImage, RowError, StoreError, TeacherUnavailable
 from mmat_dagster.ledger.accounts import Paid
 from mmat_dagster.ledger.orders import StoredReply
+from mmat_dagster.spending import Forecast
 from resources.chat_asker import Errand
 from resources.chat_http import Answered
 

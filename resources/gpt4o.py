@@ -29,16 +29,12 @@ from mmat_dagster.chat.models import ImageDetail, ModelFacts, Prices, facts
 from mmat_dagster.chat.replies import parse_reply
 from mmat_dagster.chat.requests import ChatRequest, Parameters, ReplyFormat, pack_request, request_key
 from mmat_dagster.interfaces import (
-    BatchState,
     ChatModel,
     ChatReply,
     ChatTurn,
-    Forecast,
-    Quote,
     ReplyPending,
     ReplySchema,
     RowError,
-    Spending,
     TeacherUnavailable,
 )
 from mmat_dagster.ledger.accounts import Budget
@@ -46,6 +42,7 @@ from mmat_dagster.ledger.batches import BatchSize
 from mmat_dagster.ledger.buckets import Limits
 from mmat_dagster.ledger.ledger import Ledger, close_ledger, open_ledger
 from mmat_dagster.ledger.orders import HeldByBatch, StoredReply, Terms, Want
+from mmat_dagster.spending import BatchState, Forecast, Quote, Spending
 from resources.chat_asker import Asker
 from resources.chat_attempts import Patience
 from resources.chat_batches import BatchDesk

@@ -18,10 +18,10 @@ from mmat_dagster.interfaces import (
     Retriever,
     RowError,
     SearchEngine,
-    Spending,
     Teacher,
 )
 from mmat_dagster.schema import DatasetName, ImageRef, Rejection, Sample, SourceName, Step, Transcript, Turn
+from mmat_dagster.spending import Spending
 
 
 class NoPictures(Pictures):

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from mmat_dagster.interfaces import Spending
+from mmat_dagster.spending import Spending
 from tests.teaching import Job, do
 
 # A worker that hangs is ended, and its test fails.

@@ -19,12 +19,13 @@ from PIL import Image
 
 from mmat_dagster import parts
 from mmat_dagster.images import PicturesOnDisk
-from mmat_dagster.interfaces import ChatModel, ChatTurn, Pictures, Spending, Teacher
+from mmat_dagster.interfaces import ChatModel, ChatTurn, Pictures, Teacher
 from mmat_dagster.ledger.batches import OPEN
 from mmat_dagster.parts import Manifest
 from mmat_dagster.pipeline import Pipeline, RepliesPending, Settings
 from mmat_dagster.progress import Progress
 from mmat_dagster.schema import DatasetName, Dialogue, Rejection
+from mmat_dagster.spending import Spending
 from mmat_dagster.teachers.prompted import PromptedTeacher
 from resources.gpt4o import GPT4o
 from resources.store import LocalStore

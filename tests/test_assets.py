@@ -12,7 +12,8 @@ import pytest
 from assets import foundation, integration, rationale, reflection, schedules
 from assets.metadata import describe
 from mmat_dagster import parts, wire
-from mmat_dagster.pipeline import Built, Pipeline, code_version
+from mmat_dagster.datasets import code_version
+from mmat_dagster.pipeline import Built, Pipeline
 from mmat_dagster.schema import Dialogue
 from tests.layouts import write_tabmwp
 from tests.test_pipeline import pipeline

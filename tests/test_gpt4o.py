@@ -12,8 +12,9 @@ import dagster as dg
 import pytest
 
 from mmat_dagster import wire
-from mmat_dagster.interfaces import ChatImage, ChatModel, ChatReply, ChatTurn, Pictures, ReplySchema, RowError, Spending
+from mmat_dagster.interfaces import ChatImage, ChatModel, ChatReply, ChatTurn, Pictures, ReplySchema, RowError
 from mmat_dagster.schema import Dialogue, ImageRef, Rationale, SourceName
+from mmat_dagster.spending import Spending
 from mmat_dagster.stages.rationale import Toolbox, write_rationale
 from mmat_dagster.stages.reflection import reflect
 from mmat_dagster.teachers.prompted import PromptedTeacher

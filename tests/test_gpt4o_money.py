@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mmat_dagster.interfaces import BudgetReached, ChatReply, Spending, TeacherUnavailable
+from mmat_dagster.interfaces import BudgetReached, ChatReply, TeacherUnavailable
 from mmat_dagster.ledger.ledger import close_ledger, open_ledger
+from mmat_dagster.spending import Spending
 from resources.gpt4o import GPT4o
 from tests.asking import ask, make_model, question, save_picture
 from tests.chat_server import COMPLETION_TOKENS, PROMPT_TOKENS, Body, ChatServer, ServerReply, error_reply, in_turn

@@ -11,9 +11,9 @@ import pytest
 
 from mmat_dagster import parts, wire
 from mmat_dagster.corpus import write_corpus
+from mmat_dagster.datasets import RECORDS
 from mmat_dagster.definitions import defs
 from mmat_dagster.environment import read_environment
-from mmat_dagster.pipeline import RECORDS
 from mmat_dagster.schema import DatasetName, Dialogue, Rejection, SourceName
 from resources.deployments import DEPLOYMENTS
 from resources.store import LocalStore

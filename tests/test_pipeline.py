@@ -14,11 +14,12 @@ import pytest
 
 from mmat_dagster import parts
 from mmat_dagster.frames import count_frame, read_frame, status_frame
-from mmat_dagster.interfaces import LedgerError, Operator, Reply, ReplyPending, Spending, StoreError
+from mmat_dagster.interfaces import LedgerError, Operator, Reply, ReplyPending, StoreError
 from mmat_dagster.pipeline import Built, Pipeline, RepliesPending, Settings, UpstreamMissing
 from mmat_dagster.progress import Progress
 from mmat_dagster.schema import Dialogue, OrrDialogue, Rejection, Sample, Step, Turn
 from mmat_dagster.sources.layout import SourceAbsent
+from mmat_dagster.spending import Spending
 from mmat_dagster.teachers.annotations import AnnotationsTeacher
 from resources.store import LocalStore
 from tests.fakes import ScriptedTeacher, ToldOperator, ToldRetriever

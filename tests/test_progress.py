@@ -5,10 +5,10 @@ from collections import Counter
 import pytest
 
 from assets.reporting import Rates, line
-from mmat_dagster.interfaces import Spending
 from mmat_dagster.parts import Part
 from mmat_dagster.progress import Pending, Progress, Tally, duration
 from mmat_dagster.schema import Rejection
+from mmat_dagster.spending import Spending
 
 LOST = Rejection(source="tabmwp", record_id="tabmwp/2", stage="rationales", reason="teacher refused", detail="no")
 PROGRESS = Progress(

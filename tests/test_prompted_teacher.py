@@ -16,10 +16,10 @@ from mmat_dagster.interfaces import (
     ReplyPending,
     ReplySchema,
     RowError,
-    Spending,
     TeacherUnavailable,
 )
 from mmat_dagster.schema import DatasetName, Observation, Rejection, Turn
+from mmat_dagster.spending import Spending
 from mmat_dagster.teachers import prompted, replies, requests
 from mmat_dagster.teachers.prompted import PromptedTeacher
 from tests.builders import SAMPLE

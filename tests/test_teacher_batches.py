@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from mmat_dagster.interfaces import BatchState
 from mmat_dagster.ledger import batches
 from mmat_dagster.ledger.batches import NOBODY, Answer, Batch, BatchSize
 from mmat_dagster.ledger.books import Books
 from mmat_dagster.ledger.ledger import Ledger
 from mmat_dagster.ledger.orders import Want
+from mmat_dagster.spending import BatchState
 from tests import postgres, teacher_worker
 from tests.chat_server import Body, ServerReply, error_reply
 from tests.ledgers import TERMS, make_admit, make_key, make_reply, make_settle, opened

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from mmat_dagster.chat.models import Prices
-from mmat_dagster.interfaces import Forecast, Quote
+from mmat_dagster.spending import Forecast, Quote
 
 # OpenAI keeps prefixes from 1,024 tokens on, in steps of 128.
 LEAST_CACHED, CACHED_STEP = 1024, 128

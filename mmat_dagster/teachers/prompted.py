@@ -15,22 +15,20 @@ from dataclasses import replace
 from typing import TypeVar
 
 from mmat_dagster import prompts, wire
+from mmat_dagster.fingerprints import code_fingerprint
 from mmat_dagster.interfaces import (
-    BatchState,
     ChatModel,
     ChatTurn,
     Finding,
-    Forecast,
     Operator,
     Pictures,
-    Quote,
     Reply,
     ReplySchema,
     RowError,
-    Spending,
     Teacher,
 )
 from mmat_dagster.schema import DatasetName, Observation, Rejection, Sample, Step, Transcript, Turn
+from mmat_dagster.spending import BatchState, Forecast, Quote, Spending
 from mmat_dagster.teachers.replies import (
     CALCULATION,
     PRETENCE,
@@ -61,6 +59,17 @@ PROMPTS: Mapping[DatasetName, tuple[str, ...]] = {
         "repair",
     ),
 }
+
+# What decides what is asked and how replies are read.
+CODE = (
+    "teachers/prompted.py",
+    "teachers/replies.py",
+    "teachers/requests.py",
+    "chat/replies.py",
+    "chat/requests.py",
+    "chat/scaling.py",
+    "chat/schemas.py",
+)
 
 # What a forecast supposes, before the data tells: how many steps a rationale has, how long thoughts and results are
 # (some 100 tokens each), and how many rationales are found to pretend. Printed with every estimate.
@@ -96,9 +105,12 @@ class PromptedTeacher(Teacher):
         return spent and replace(spent, repaired=self._repaired)
 
     def version(self, dataset: DatasetName) -> str:
-        """The model with its parameters, the turn limit, and the fingerprint of the prompts for `dataset`."""
-        names = PROMPTS.get(dataset, ())
-        return f"{self._model.version} max_turns={self._max_turns} prompts={prompts.fingerprint(*names)}"
+        """The model with its parameters, the turn limit, and the fingerprints of code and of the prompts for `dataset`.
+
+        Changed code asks nothing anew: the replies are in the model's ledger, and are read again.
+        """
+        names, code = PROMPTS.get(dataset, ()), code_fingerprint(*CODE)
+        return f"{self._model.version} max_turns={self._max_turns} prompts={prompts.fingerprint(*names)} code={code}"
 
     def session(self, label: str) -> AbstractAsyncContextManager[None]:
         """Open the model."""
