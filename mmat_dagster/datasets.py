@@ -8,6 +8,7 @@ from typing import Any
 
 from mmat_dagster.fingerprints import code_fingerprint
 from mmat_dagster.schema import DatasetName, Dialogue, OrrDialogue, Rationale, Sample, SourceName
+from mmat_dagster.teachers.prompted import CHAT_CODE
 
 UPSTREAM: Mapping[DatasetName, DatasetName | None] = {
     "source_qa": None,
@@ -22,8 +23,6 @@ RECORDS: Mapping[DatasetName, type[Any]] = {
     "orr_dialogues": OrrDialogue,
 }
 
-# What decides how a chat model is asked and read.
-CHAT = ("chat/replies.py", "chat/requests.py", "chat/scaling.py", "chat/schemas.py")
 # What a dataset's code version stands for: the code and the prompts of its stage.
 CODE: Mapping[DatasetName, tuple[str, ...]] = {
     "source_qa": ("schema.py", "images.py", "sources/*.py", "stages/foundation.py"),
@@ -61,5 +60,5 @@ def chain(dataset: DatasetName) -> tuple[DatasetName, ...]:
 
 def code_version(dataset: DatasetName) -> str:
     """Return the version of the code and prompts that make `dataset`."""
-    teachers = ("teachers/*.py", *CHAT) if dataset in ("rationales", "rr_dialogues") else ()
+    teachers = ("teachers/*.py", *CHAT_CODE) if dataset in ("rationales", "rr_dialogues") else ()
     return code_fingerprint(*CODE[dataset], *teachers)

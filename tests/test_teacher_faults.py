@@ -48,6 +48,7 @@ def make_job(folder: Path, server: TeacherServer, samples: int) -> Job:
         url=server.url,
         ledger=str(folder / "ledger.sqlite"),
         fields={"timeout_s": TIMEOUT_S, "concurrency": 48},
+        concurrency=400,  # the others go on while one is stalled
         part_rows=500,
     )
 

@@ -75,9 +75,9 @@ IN_CHAT_MOMENTS = (after_requests, after_requests, after_a_time)
 IN_BATCH_MOMENTS = (after_upload, after_order, after_a_time)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture
 def fresh_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
-    """Give a test new ledgers in either database."""
+    """Give a test new ledgers in the database that it is run with."""
     if request.param == "sqlite":
         return lambda: f"sqlite:///{tmp_path}/{uuid4().hex}.sqlite"
     return lambda: postgres.fresh_database(request.config)
@@ -152,6 +152,7 @@ def read_books(url: str) -> Books:
         ledger.close()
 
 
+@pytest.mark.parametrize("fresh_ledger", ["sqlite", pytest.param("postgresql", marks=pytest.mark.long)], indirect=True)
 def test_a_killed_chat_run_ends_the_same_and_pays_only_what_was_in_flight_again(
     sources: Path, undisturbed: dict[str, bytes], fresh_ledger: Callable[[], str], worker: Worker
 ) -> None:
@@ -171,6 +172,7 @@ def test_a_killed_chat_run_ends_the_same_and_pays_only_what_was_in_flight_again(
     assert lost > 0
 
 
+@pytest.mark.parametrize("fresh_ledger", ["postgresql", pytest.param("sqlite", marks=pytest.mark.long)], indirect=True)
 def test_a_killed_batch_run_ends_the_same_and_submits_nothing_twice(
     sources: Path, undisturbed: dict[str, bytes], fresh_ledger: Callable[[], str], worker: Worker
 ) -> None:

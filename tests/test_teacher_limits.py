@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mmat_dagster.ledger.buckets import Bucket, Limits, RateSeen
 from tests import teacher_worker
 from tests.chat_server import Body
 from tests.teacher_server import Behaviour, TeacherServer
@@ -94,7 +95,13 @@ def test_a_limit_of_tokens_is_used_up_and_kept(tmp_path: Path, worker: Worker, f
     assert seen.refused == spending.limited <= MOST_REFUSED, seen
 
 
-@pytest.mark.parametrize("fields", [{"requests_per_minute": RPM}, {}], ids=["configured", "learned"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({}, id="learned"),
+        pytest.param({"requests_per_minute": RPM}, id="configured", marks=pytest.mark.long),
+    ],
+)
 def test_a_limit_of_requests_is_used_up_and_kept(tmp_path: Path, worker: Worker, fields: dict[str, object]) -> None:
     with TeacherServer(Behaviour(script=reply, rpm=RPM, delay_s=LATENCY_S)) as server:
         spending = worker.do(make_job(tmp_path, server, RPM + 20, **fields))
@@ -125,3 +132,24 @@ def test_two_processes_keep_one_limit_together(
     assert set(server.paid.values()) == {1}
     assert seen.is_on_time, seen
     assert seen.refused <= MOST_REFUSED_TOGETHER, seen
+
+
+def test_what_is_under_way_when_a_limit_becomes_known_comes_out_of_it() -> None:
+    """The first reply tells of itself; the others were sent before anybody knew of a limit."""
+    unknown = Limits(name="scripted")
+    bucket = Bucket.full(unknown, 1000.0)
+    for _ in range(16):
+        bucket.take(500.0)
+    told = RateSeen(requests_per_minute=RPM, tokens_per_minute=TPM, requests_left=RPM - 1, tokens_left=TPM - 500)
+    bucket.heed(told, unknown)
+    assert (bucket.requests, bucket.tokens) == (RPM - 16, TPM - 16 * 500)
+
+
+def test_what_was_sent_long_before_a_limit_became_known_does_not_come_out_of_it() -> None:
+    unknown = Limits(name="scripted")
+    bucket = Bucket.full(unknown, 1000.0)
+    for _ in range(10_000):
+        bucket.take(500.0)
+    bucket.refill(1060.0)
+    bucket.heed(RateSeen(requests_per_minute=RPM, tokens_per_minute=TPM), unknown)
+    assert (bucket.requests, bucket.tokens) == (RPM, TPM)

@@ -61,15 +61,8 @@ PROMPTS: Mapping[DatasetName, tuple[str, ...]] = {
 }
 
 # What decides what is asked and how replies are read.
-CODE = (
-    "teachers/prompted.py",
-    "teachers/replies.py",
-    "teachers/requests.py",
-    "chat/replies.py",
-    "chat/requests.py",
-    "chat/scaling.py",
-    "chat/schemas.py",
-)
+CHAT_CODE = ("chat/replies.py", "chat/requests.py", "chat/scaling.py", "chat/schemas.py")
+CODE = ("teachers/prompted.py", "teachers/replies.py", "teachers/requests.py", *CHAT_CODE)
 
 # What a forecast supposes, before the data tells: how many steps a rationale has, how long thoughts and results are
 # (some 100 tokens each), and how many rationales are found to pretend. Printed with every estimate.
