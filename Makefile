@@ -40,6 +40,7 @@ setup: $(VENV)/.dev  ## the environment for working on the project
 
 bench: $(VENV)/.dev  ## measurements, by hand
 	$(BIN)/python bench/stages.py
+	$(BIN)/python -m bench.teacher
 
 constraints:  ## write constraints.txt anew from the newest versions that pyproject.toml allows
 	rm -rf .venv-newest && $(PYTHON) -m venv .venv-newest

@@ -19,12 +19,14 @@ async def take(results: AsyncGenerator[Out], count: int) -> AsyncGenerator[Out]:
 
 
 async def map_in_order(
-    work: Callable[[In], Awaitable[Out]], items: Iterable[In], concurrency: int
+    work: Callable[[In], Awaitable[Out]], items: Iterable[In], concurrency: int, least_window: int = 0
 ) -> AsyncGenerator[Out]:
     """Yield `work(item)` for every item, in order, with at most `concurrency` at work at a time.
 
-    Holds at most `WINDOW * concurrency` items. The first error cancels what is under way and is raised.
+    Holds at most `WINDOW * concurrency` items, or `least_window` where that is more: so many may be finished behind a
+    slow one. The first error cancels what is under way and is raised.
     """
+    window = max(WINDOW * concurrency, least_window)
     gate = asyncio.Semaphore(concurrency)
 
     async def gated(item: In) -> Out:
@@ -35,7 +37,7 @@ async def map_in_order(
     try:
         for item in items:
             waiting.append(asyncio.create_task(gated(item)))
-            if len(waiting) >= WINDOW * concurrency:
+            if len(waiting) >= window:
                 yield await waiting.popleft()
         while waiting:
             yield await waiting.popleft()

@@ -31,6 +31,8 @@ from mmat_dagster.stages.rationale import MAX_TURNS, REFLECTION_TURNS, Toolbox, 
 from mmat_dagster.stages.reflection import reflect
 
 TELL_EVERY_S = 2.0
+# So many records go on behind one whose reply stalls; a part of them is in memory anyway.
+LEAST_WINDOW = 1000
 
 
 class RepliesPending(Exception):
@@ -189,7 +191,9 @@ class Pipeline:
         if todo:
             async with self._session(stage, source), _ticking(seen):
                 records = self._records(stage, source, [upstream.parts[index] for index in todo])
-                async with aclosing(map_in_order(stage.work, records, self.settings.concurrency)) as results:
+                async with aclosing(
+                    map_in_order(stage.work, records, self.settings.concurrency, LEAST_WINDOW)
+                ) as results:
                     made = {
                         index: await self._stage_part(
                             stage, f"{prefix}/{names[index]}", take(results, upstream.parts[index].rows), seen

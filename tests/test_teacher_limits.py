@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mmat_dagster.ledger.buckets import Bucket, Limits, RateSeen
+from mmat_dagster.ledger.buckets import SLOWED, Bucket, Limits, RateSeen
 from tests import teacher_worker
 from tests.chat_server import Body
 from tests.teacher_server import Behaviour, TeacherServer
@@ -42,6 +42,11 @@ class Race:
     def is_on_time(self) -> bool:
         """Whether the limits were used up."""
         return self.ideal_s - MARGIN_S <= self.took_s <= self.ideal_s * MARGIN + MARGIN_S
+
+    @property
+    def is_on_time_or_slowed(self) -> bool:
+        """Whether they were, or at the slowed pace after a refusal: in a short race there is no time to catch up."""
+        return self.is_on_time or (self.refused > 0 and self.took_s <= self.ideal_s / SLOWED + MARGIN_S)
 
 
 def reply(body: Body) -> str:
@@ -107,7 +112,7 @@ def test_a_limit_of_requests_is_used_up_and_kept(tmp_path: Path, worker: Worker,
         spending = worker.do(make_job(tmp_path, server, RPM + 20, **fields))
         seen = race(server)
     assert seen.answered == spending.calls == RPM + 20
-    assert seen.is_on_time, seen
+    assert seen.is_on_time_or_slowed, seen
     assert seen.refused == spending.limited <= MOST_REFUSED, seen
 
 
@@ -130,7 +135,7 @@ def test_two_processes_keep_one_limit_together(
         seen = race(server)
     assert [each.spending and each.spending.calls for each in ended] == [half, half], ended
     assert set(server.paid.values()) == {1}
-    assert seen.is_on_time, seen
+    assert seen.is_on_time_or_slowed, seen
     assert seen.refused <= MOST_REFUSED_TOGETHER, seen
 
 

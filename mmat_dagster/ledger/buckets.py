@@ -6,8 +6,8 @@ Full at start, refilled continuously. A provider's headers seed and correct them
 from dataclasses import dataclass
 
 # After a 429 the refill runs at this share, and comes back to full within RECOVERY_S.
-SLOWED = 0.5
-RECOVERY_S = 60.0
+SLOWED = 0.8
+RECOVERY_S = 30.0
 # The 429s of a burst count once.
 BURST_S = 2.0
 # Where the provider does not say how long: so long nothing is sent after a 429.

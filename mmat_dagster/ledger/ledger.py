@@ -191,13 +191,15 @@ def read_totals(url: str) -> Totals | None:
 
 
 def forget(url: str) -> int:
-    """Forget the requests that a server refused; return how many. Raises LedgerError."""
+    """Forget the requests that a server refused or that batches failed at; return how many. Raises LedgerError."""
     if is_absent(url):
         return 0
     ledger = open_ledger(url)
     try:
         with ledger.database.begin() as connection:
-            return connection.execute(tables.replies.delete().where(tables.replies.c.status != OK)).rowcount
+            refused = connection.execute(tables.replies.delete().where(tables.replies.c.status != OK)).rowcount
+            given_up = tables.wanted.delete().where(tables.wanted.c.batch.is_(None), tables.wanted.c.tries > 0)
+            return refused + connection.execute(given_up).rowcount
     finally:
         close_ledger(url)
 
