@@ -27,7 +27,7 @@ LYING = (5, 6, 7, 8)
 
 _SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}
 # What Pillow's decoders raise on damaged files, besides the OSError that they should.
-_DAMAGE = (
+DAMAGE = (
     OSError,
     SyntaxError,
     ValueError,
@@ -103,7 +103,7 @@ def _examine(data: bytes) -> Examined:
             if image.getexif().get(ORIENTATION) in LYING:
                 width, height = height, width
             suffix = _SUFFIXES.get(image.format or "", (image.format or "bin").lower())
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise UnreadableImage(str(error).replace("\n", " ") or type(error).__name__) from error
     return Examined(sha256=hashlib.sha256(data).hexdigest(), width=width, height=height, suffix=suffix)
 

@@ -6,9 +6,7 @@ first two digits.
 
 import hashlib
 import os
-import struct
 import tempfile
-import zlib
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -18,6 +16,7 @@ from pathlib import Path
 from PIL import ExifTags, Image
 
 from mmat_dagster.chat.models import TILE_PX, tile_scale
+from mmat_dagster.images import DAMAGE
 from mmat_dagster.operators.pixels import read_rgb
 
 # By how much a picture may shrink to save one row or one column of tiles.
@@ -38,21 +37,8 @@ LYING = range(5, 9)
 # Where a PNG may say that it is turned. Pillow decodes all of it to look behind the pixels too.
 PNG_TURNS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 
-# What Pillow's decoders raise on broken files, besides the OSError that they should. FileNotFoundError is one of them.
-UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    NotImplementedError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
+# FileNotFoundError is one of them.
+UNREADABLE = DAMAGE
 
 
 class ImageChanged(Exception):
