@@ -13,7 +13,7 @@ import pandas as pd
 from mmat_dagster.definitions import RESOURCES
 from mmat_dagster.environment import read_environment
 from mmat_dagster.estimate import Estimate, estimate
-from mmat_dagster.ledger.ledger import Totals, forget, read_totals
+from mmat_dagster.ledger.totals import Totals, forget, read_totals
 from mmat_dagster.pipeline import Pipeline
 from mmat_dagster.progress import duration
 from mmat_dagster.schema import SourceName

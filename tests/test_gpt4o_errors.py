@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mmat_dagster.interfaces import ChatReply, RowError, TeacherUnavailable
+from mmat_dagster.ledger.totals import forget
 from resources.gpt4o import GPT4o
 from tests.asking import KEY, SOON, ask, make_model, question
 from tests.chat_server import Body, ChatServer, ServerReply, error_reply, in_turn
@@ -252,3 +253,14 @@ async def test_what_is_asked_after_an_error_goes_on_where_it_stopped(chat_server
             await ask_in_turn(make_model(chat_server.url, tmp_path), "0", "1", "2")
         chat_server.script = lambda body: error_reply(401, "No")
     assert [each.body["messages"][0]["content"] for each in chat_server.received] == ["0", "1", "2", "2"]
+
+
+async def test_a_refused_request_is_asked_again_once_it_is_forgotten(chat_server: ChatServer, tmp_path: Path) -> None:
+    chat_server.script = in_turn(error_reply(400, "No"), "{}")
+    model = make_model(chat_server.url, tmp_path)
+    assert isinstance(await ask(model), RowError)
+    assert isinstance(await ask(model), RowError)
+    assert len(chat_server.received) == 1
+    assert forget(str(tmp_path / "ledger.sqlite")) == 1
+    assert isinstance(await ask(model), ChatReply)
+    assert forget(str(tmp_path / "absent.sqlite")) == 0
