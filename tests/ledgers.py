@@ -209,3 +209,10 @@ def _say(text: object) -> None:
 
 if __name__ == "__main__":
     main(sys.argv[1])
+
+
+def open_once(url: str) -> str:
+    """Open a ledger and close it again; return its name."""
+    ledger = Ledger(url)
+    ledger.close()
+    return ledger.name

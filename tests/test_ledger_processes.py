@@ -1,6 +1,8 @@
 """The ledger between processes: one asks, the others wait; what a killed one asked is free, and counted."""
 
 import asyncio
+import multiprocessing
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -20,6 +22,7 @@ from tests.ledgers import (
     make_terms,
     neighbour,
     neighbours,
+    open_once,
     opened,
 )
 from tests.postgres import execute
@@ -222,3 +225,11 @@ async def test_a_process_that_was_taken_for_dead_sends_nothing_new_but_stores_wh
         account = second.account()
         assert (account.spent_usd, account.reserved_usd, account.lost_usd) == (0.25, 0.5, 1.0)
         await second.do(Withdraw(key=make_key(1), is_lost=False))
+
+
+def test_many_processes_may_open_a_new_ledger_at_the_same_moment(tmp_path: Path) -> None:
+    # SQLite switches a file to WAL without waiting for its turn: about one in a hundred found it locked.
+    urls = [f"sqlite:///{tmp_path}/{number}.sqlite" for number in range(40)]
+    with multiprocessing.get_context("spawn").Pool(6) as processes:
+        for url in urls:
+            assert processes.map(open_once, [url] * 6, chunksize=1) == [url] * 6

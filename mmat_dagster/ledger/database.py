@@ -4,6 +4,7 @@ A transaction begins with the lock that lets no other process write: `BEGIN IMME
 PostgreSQL. What is read in it therefore holds until it ends, and no two of them can deadlock.
 """
 
+import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from mmat_dagster.ledger.tables import METADATA, SCHEMA_VERSION, about
 
 # How long a process waits for another one's transaction; these take milliseconds.
 BUSY_S = 60.0
+RETRY_S = 0.02
 WRITERS_LOCK = 0x6D6D6174  # "mmat"
 
 # WAL: readers go on while one writes. FULL: a commit is on the disk when it returns, whatever happens to the machine.
@@ -143,9 +145,23 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
     def _configure(connection: Any, record: Any) -> None:  # noqa: ARG001
         connection.isolation_level = None  # the driver begins no transaction of its own
         for pragma in PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
+            _execute_patiently(connection, f"PRAGMA {pragma}")
 
     return engine
+
+
+def _execute_patiently(connection: sqlite3.Connection, statement: str) -> None:
+    """Execute while other processes open the same new file: SQLite switches to WAL without waiting for its turn."""
+    end = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute(statement)
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(RETRY_S)
+        else:
+            return
 
 
 def _postgresql_engine(url: sa.URL) -> sa.Engine:
