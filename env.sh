@@ -14,6 +14,8 @@ export DAGSTER_MODULE_NAME=mmat_dagster.definitions
 export DAGSTER_CLI_ASSET_MATERIALIZE_PARTITION_RANGE=visual_cot...infoseek
 dagster() {
     case " $* " in
+        # It reads workspace.yaml and hands the variable on to a webserver that takes only one of the two.
+        " dev "*) (unset DAGSTER_MODULE_NAME; command dagster "$@") ;;
         *" --partition"*) (unset DAGSTER_CLI_ASSET_MATERIALIZE_PARTITION_RANGE; command dagster "$@") ;;
         *) command dagster "$@" ;;
     esac

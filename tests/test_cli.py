@@ -160,3 +160,13 @@ def test_the_plain_dagster_command_builds_what_is_there(tmp_path: Path) -> None:
     assert "rr_dialogues of tabmwp: 2 in, 2 out, 0 rejected" in done.stderr
     assert "rr_dialogues of llava_cot was not built" in done.stderr
     assert cli.run(["show", "rr_dialogues", "--source", "tabmwp", "-n", "2"]) == 0
+
+
+def test_dagster_dev_finds_the_project_by_its_workspace_file_alone(tmp_path: Path) -> None:
+    # With the variable set too, its webserver ends before it serves a page, and tells nobody.
+    told = tmp_path / "dagster"
+    told.write_text('#!/bin/sh\necho "${DAGSTER_MODULE_NAME:-none}"\n')
+    told.chmod(0o755)
+    script = f"source {ROOT}/env.sh; PATH={tmp_path}:$PATH; dagster dev; dagster asset list"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.split() == ["none", "mmat_dagster.definitions"]
