@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mmat_dagster.ledger import tables
@@ -70,6 +70,7 @@ def test_a_bucket_never_holds_more_than_its_limits(limits: Limits, events: list[
 
 
 @given(limits=LIMITS, events=EVENTS, passed=st.floats(min_value=-7200, max_value=7200))
+@example(limits=Limits(name="m"), events=[("correct", 1.0)], passed=1.0)
 def test_time_takes_nothing_out_of_a_bucket_even_when_the_clock_goes_back(
     limits: Limits, events: list[tuple[str, object]], passed: float
 ) -> None:

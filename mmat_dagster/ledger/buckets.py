@@ -97,9 +97,8 @@ class Bucket:
 
     def correct(self, tokens: float) -> None:
         """Give back what a request took too much, or take what it took too little."""
-        self.tokens += tokens
-        if self.tokens_per_minute is not None:
-            self.tokens = min(self.tokens, self.tokens_per_minute)
+        # Where no limit is known the level tells what was taken lately, and is never above zero.
+        self.tokens = min(self.tokens + tokens, self.tokens_per_minute or 0.0)
 
     def heed(self, seen: RateSeen, limits: Limits) -> None:
         """Believe a provider that tells of its limits, or of less left than this bucket thinks; `limits` cap it."""
