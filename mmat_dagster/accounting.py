@@ -71,7 +71,7 @@ def forget_refused() -> int:
     print(
         f"{count} refused requests are forgotten. Finished parts keep their rejections: remove a dataset's folder from"
     )
-    print("from the store to have its rejected records asked again; what was answered costs nothing.")
+    print("the store to have its rejected records asked again; what was answered costs nothing.")
     return 0
 
 

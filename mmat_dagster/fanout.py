@@ -2,14 +2,31 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from typing import TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+from typing import Any, TypeVar
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 
 # So many results may wait behind a slow one, as multiples of the concurrency, before new work is held back.
 WINDOW = 4
+
+
+def run_to_the_end(work: Coroutine[Any, Any, Out]) -> Out:
+    """Run `work` in an event loop of its own; where a signal interrupts it, let it clean up before that is raised.
+
+    `asyncio.run` would cancel every task at once, those too whose requests are paid and under way.
+    """
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        main = loop.create_task(work)
+        try:
+            return loop.run_until_complete(main)
+        except BaseException:
+            if not main.done():
+                main.cancel()
+                loop.run_until_complete(asyncio.wait([main]))
+            raise
 
 
 async def take(results: AsyncGenerator[Out], count: int) -> AsyncGenerator[Out]:

@@ -16,7 +16,7 @@ from typing import Any
 from mmat_dagster import parts, prompts
 from mmat_dagster.census import census
 from mmat_dagster.datasets import CODE, RECORDS, UPSTREAM, code_version, label
-from mmat_dagster.fanout import map_in_order, take
+from mmat_dagster.fanout import map_in_order, run_to_the_end, take
 from mmat_dagster.fingerprints import code_fingerprint, fingerprint
 from mmat_dagster.images import ImageShelf, PicturesOnDisk
 from mmat_dagster.interfaces import Operator, ReplyPending, SearchEngine, Store, Teacher
@@ -170,7 +170,7 @@ class Pipeline:
             manifest = parts.read_manifest(self.store, stage.dataset, source)
             if manifest is not None and manifest.key == key:
                 return _built(manifest, upstream, len(manifest.parts))
-            done = asyncio.run(self._stage_parts(stage, source, upstream, report))
+            done = run_to_the_end(self._stage_parts(stage, source, upstream, report))
             return self._publish(stage.dataset, source, key, upstream, iter(done))
 
     async def _stage_parts(

@@ -27,7 +27,7 @@ from mmat_dagster.ledger.batches import NOBODY, Answer, Batch, BatchSize, Wanted
 from mmat_dagster.ledger.ledger import Ledger
 from mmat_dagster.ledger.orders import StoredReply, Terms
 from mmat_dagster.spending import BatchState
-from resources.chat_calls import PASSING, call
+from resources.chat_calls import PASSING, call, refusal
 from resources.chat_counts import Counts
 from resources.chat_http import HOPELESS, MISCONFIGURED, NO_QUOTA, OF_THIS_REQUEST, Answered, ChatServer
 
@@ -168,9 +168,8 @@ class BatchDesk:
         try:
             remote = await self._order(batch, uploaded)
         except openai.APIStatusError as error:
-            said = self.server.cleared(str(error))[:300]
-            await self._end(batch, "failed", said)
-            failure = f"{self.server.name} takes no batch: {said}"
+            failure = refusal(self.server, error)
+            await self._end(batch, "failed", failure)
         else:
             await self._mark(batch, "submitted", remote_id=remote.id, session=NOBODY)
             return
@@ -249,16 +248,23 @@ class BatchDesk:
         """Store what a batch brought; doing it again after a kill stores nothing twice."""
         hopeless = ""
         for file_id in filter(None, (remote.output_file_id, remote.error_file_id)):
-            async for lines in self._lines(file_id):
-                read = [self._answer(batch, line) for line in lines]
-                hopeless = next((said for _, said in read if said), hopeless)
-                answers = [answer for answer, _ in read]
-                for reply in await self.ledger.call(partial(batches.fill, batch=batch, answers=answers)):
-                    self.counts.pay(reply)
+            said = await call(self.server, self.backoff_s, partial(self._collect_file, batch, file_id))
+            hopeless = said or hopeless
         if hopeless:
             await self._end(batch, "failed", hopeless)
         else:
             await self._end(batch, "ended", remote.status)
+
+    async def _collect_file(self, batch: Batch, file_id: str) -> str:
+        """Store what a file brought; return what to do about lines that no request could have got past."""
+        hopeless = ""
+        async for lines in self._lines(file_id):
+            read = [self._answer(batch, line) for line in lines]
+            hopeless = next((said for _, said in read if said), hopeless)
+            answers = [answer for answer, _ in read]
+            for reply in await self.ledger.call(partial(batches.fill, batch=batch, answers=answers)):
+                self.counts.pay(reply)
+        return hopeless
 
     async def _lines(self, file_id: str) -> AsyncIterator[list[Line]]:
         lines: list[Line] = []

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection
 from typing import TypeVar
 
+import httpx2
 import openai
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential, wait_random
 
@@ -11,7 +12,8 @@ from resources.chat_http import ChatServer, Hopeless, causes
 
 ATTEMPTS = 5
 LONGEST_PAUSE_S = 30.0
-PASSING = (openai.APIConnectionError, openai.InternalServerError, openai.RateLimitError)
+# The last one: a download that was cut in its middle, which the SDK does not wrap.
+PASSING = (openai.APIConnectionError, openai.InternalServerError, openai.RateLimitError, httpx2.TransportError)
 
 T = TypeVar("T")
 
@@ -43,14 +45,15 @@ async def call(
     except openai.APIStatusError as error:
         if error.status_code in absent:
             return None
-        failure = _refused(server, error)
-    except openai.APIConnectionError as error:
+        failure = refusal(server, error)
+    except (openai.APIConnectionError, httpx2.TransportError) as error:
         said = server.cleared(str(causes(error)[-1]))
         failure = f"{server.name} cannot be reached: check `base_url` and the network ({said})"
     raise TeacherUnavailable(failure)
 
 
-def _refused(server: ChatServer, error: openai.APIStatusError) -> str:
+def refusal(server: ChatServer, error: openai.APIStatusError) -> str:
+    """Return what to do about an error response, without what a server may quote of the key."""
     outcome = server.refusal(error.response)
     if isinstance(outcome, Hopeless):
         return outcome.advice
