@@ -1,11 +1,12 @@
 """Fan-out keeps the order, holds back, and stops at the first error."""
 
 import asyncio
+import signal
 from collections.abc import Iterator
 
 import pytest
 
-from mmat_dagster.fanout import WINDOW, map_in_order, take
+from mmat_dagster.fanout import WINDOW, map_in_order, run_to_the_end, take
 
 
 async def test_results_come_in_the_order_of_the_items() -> None:
@@ -75,3 +76,34 @@ async def test_taking_some_results_leaves_the_others() -> None:
     assert [result async for result in take(results, 2)] == [0, 1]
     assert [result async for result in take(results, 0)] == []
     assert [result async for result in results] == [2, 3, 4]
+
+
+class Interrupted(BaseException):
+    """What a signal handler raises, as Dagster's does."""
+
+
+def test_what_is_under_way_is_finished_when_a_signal_interrupts() -> None:
+    finished: list[str] = []
+
+    def interrupt(signal_number: int, frame: object) -> None:
+        raise Interrupted
+
+    async def request() -> None:
+        await asyncio.sleep(0.3)
+        finished.append("request")
+
+    async def work() -> None:
+        under_way = asyncio.create_task(request())
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            await asyncio.sleep(60)
+        finally:
+            await under_way
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(Interrupted):
+            run_to_the_end(work())
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert finished == ["request"]
