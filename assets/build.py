@@ -13,10 +13,11 @@ from assets.reporting import Reporter
 from assets.waiting import run_tags, wait_for, waiting_for
 from mmat_dagster.datasets import chain, code_version, label
 from mmat_dagster.estimate import estimate_samples
-from mmat_dagster.interfaces import CorpusError, LedgerError, OperatorUnavailable, StoreError, TeacherUnavailable
+from mmat_dagster.interfaces import LedgerError, StoreError, TeacherUnavailable
 from mmat_dagster.pipeline import Built, Pipeline, RepliesPending, UpstreamMissing
 from mmat_dagster.schema import DatasetName, SourceName
 from mmat_dagster.sources.layout import SourceAbsent, SourceError
+from mmat_dagster.tools import CorpusError, OperatorUnavailable
 
 CODE_VERSION_TAG = "dagster/code_version"
 DATA_VERSION_TAG = "dagster/data_version"

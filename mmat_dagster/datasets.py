@@ -31,6 +31,7 @@ CODE: Mapping[DatasetName, tuple[str, ...]] = {
         "wire.py",
         "answers.py",
         "operators/*.py",
+        "pixels.py",
         "stages/rationale.py",
         "prompts/rationale_*.txt",
         "prompts/repair.txt",

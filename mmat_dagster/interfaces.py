@@ -69,10 +69,6 @@ class OperatorFailed(Exception):
     """An operator could not look at an image."""
 
 
-class OperatorUnavailable(Exception):
-    """An operator cannot look at any image (its model does not load, its server is away): the run stops and says so."""
-
-
 class Operator(ABC):
     """A tool that the teacher may call while it reasons."""
 
@@ -96,40 +92,6 @@ class Operator(ABC):
         Raises OperatorFailed where it could not look; the dialogue goes on and says so. Raises OperatorUnavailable
         where it could not look at any image.
         """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Passage:
-    """A piece of text that a search found; `id` is unique in its corpus."""
-
-    id: str
-    title: str
-    text: str
-
-
-class Retriever(ABC):
-    """Text-to-text search for the teacher's RAG queries."""
-
-    @property
-    @abstractmethod
-    def version(self) -> str:
-        """What decides its results besides the query: engine, corpus, parameters."""
-
-    @abstractmethod
-    async def search(self, query: str, top_k: int) -> tuple[Passage, ...]:
-        """Return at most `top_k` passages, best first; an empty tuple where nothing matches."""
-
-
-class CorpusError(Exception):
-    """A passage corpus is missing or not in its format."""
-
-
-class SearchEngine(ABC):
-    """Gives a retriever over a source's own passages where it has some, else over a default corpus or the web."""
-
-    @abstractmethod
-    def over(self, passages: Path | None) -> Retriever:
-        """Return the retriever for a JSON Lines corpus (InfoSeek's Wikipedia layout), or the default one for None."""
 
 
 @dataclass(frozen=True, kw_only=True)

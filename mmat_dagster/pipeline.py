@@ -19,7 +19,7 @@ from mmat_dagster.datasets import CODE, RECORDS, UPSTREAM, code_version, label
 from mmat_dagster.fanout import map_in_order, run_to_the_end, take
 from mmat_dagster.fingerprints import code_fingerprint, fingerprint
 from mmat_dagster.images import ImageShelf, PicturesOnDisk
-from mmat_dagster.interfaces import Operator, ReplyPending, SearchEngine, Store, Teacher
+from mmat_dagster.interfaces import Operator, ReplyPending, Store, Teacher
 from mmat_dagster.parts import Manifest, Part
 from mmat_dagster.progress import Pending, Report, Tally
 from mmat_dagster.schema import DatasetName, Dialogue, OrrDialogue, Rationale, Rejection, Sample, SourceName
@@ -29,6 +29,7 @@ from mmat_dagster.stages.foundation import read_samples
 from mmat_dagster.stages.integration import integrate
 from mmat_dagster.stages.rationale import MAX_TURNS, REFLECTION_TURNS, Toolbox, write_rationale
 from mmat_dagster.stages.reflection import reflect
+from mmat_dagster.tools import SearchEngine
 
 TELL_EVERY_S = 2.0
 # So many records go on behind one whose reply stalls; a part of them is in memory anyway.

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from mmat_dagster.interfaces import Operator, OperatorFailed, Pictures
 from mmat_dagster.operators.observation import MAX_CHARS, by_image
-from mmat_dagster.operators.pixels import read_rgb
+from mmat_dagster.pixels import read_rgb
 from mmat_dagster.schema import Sample
 
 # The library warns of worse results above this, and rightly: more false finds on photos enlarged beyond it.

@@ -14,9 +14,10 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from mmat_dagster.fingerprints import fingerprint
-from mmat_dagster.interfaces import Operator, OperatorFailed, OperatorUnavailable, Pictures
+from mmat_dagster.interfaces import Operator, OperatorFailed, Pictures
 from mmat_dagster.operators.observation import MAX_CHARS, by_image
 from mmat_dagster.schema import Sample
+from mmat_dagster.tools import OperatorUnavailable
 from resources import ocr_worker
 
 NO_TEXT = "no text found"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from mmat_dagster.operators.pixels import read_rgb
 from mmat_dagster.operators.reading_order import Piece, as_text, in_lines
+from mmat_dagster.pixels import read_rgb
 
 if TYPE_CHECKING:
     from rapidocr import RapidOCR

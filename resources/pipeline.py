@@ -7,9 +7,10 @@ from pydantic import Field
 
 from mmat_dagster import parts
 from mmat_dagster.corpus import ensure_corpus
-from mmat_dagster.interfaces import Operator, SearchEngine, Store, Teacher
+from mmat_dagster.interfaces import Operator, Store, Teacher
 from mmat_dagster.pipeline import Pipeline, Settings
 from mmat_dagster.stages.rationale import MAX_TURNS, REFLECTION_TURNS
+from mmat_dagster.tools import SearchEngine
 
 SAMPLE_RECORDS = 20
 

@@ -15,8 +15,8 @@ import dagster as dg
 import orjson
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 
-from mmat_dagster.interfaces import CorpusError, Passage, Retriever, SearchEngine
 from mmat_dagster.operators.observation import one_line
+from mmat_dagster.tools import CorpusError, Passage, Retriever, SearchEngine
 
 if TYPE_CHECKING:
     import bm25s
@@ -80,7 +80,7 @@ class BM25Retriever(Retriever):
         cut_at = f"{PASSAGE_WORDS} words, {self._max_chars} characters"
         return f"bm25s {version('bm25s')}, passages of {cut_at}, corpus {self._sha256}"
 
-    async def search(self, query: str, top_k: int) -> tuple[Passage, ...]:
+    async def search(self, query: str, top_k: int, question: str = "") -> tuple[Passage, ...]:  # noqa: ARG002
         """Return the best passages that share a word with the query."""
         return await asyncio.to_thread(self._search, query, top_k)
 

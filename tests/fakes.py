@@ -11,17 +11,15 @@ from mmat_dagster.interfaces import (
     Finding,
     Operator,
     OperatorFailed,
-    Passage,
     Pictures,
     Reply,
     ReplySchema,
-    Retriever,
     RowError,
-    SearchEngine,
     Teacher,
 )
 from mmat_dagster.schema import DatasetName, ImageRef, Rejection, Sample, SourceName, Step, Transcript, Turn
 from mmat_dagster.spending import Spending
+from mmat_dagster.tools import Passage, Retriever, SearchEngine
 
 
 class NoPictures(Pictures):
@@ -81,7 +79,7 @@ class ToldRetriever(Retriever, SearchEngine):
     def over(self, passages: Path | None) -> Retriever:
         return self
 
-    async def search(self, query: str, top_k: int) -> tuple[Passage, ...]:
+    async def search(self, query: str, top_k: int, question: str = "") -> tuple[Passage, ...]:
         self.queries.append(query)
         return self.passages[:top_k]
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 import pytest
 
 from mmat_dagster import prompts
-from mmat_dagster.interfaces import Operator, Passage, Pictures
+from mmat_dagster.interfaces import Operator, Pictures
 from mmat_dagster.operators.source_boxes import SourceBoxes
 from mmat_dagster.operators.source_caption import SourceCaption
 from mmat_dagster.schema import Annotations, Box, Dialogue, Message, Rationale, Rejection, Sample
@@ -21,6 +21,7 @@ from mmat_dagster.stages.rationale import Toolbox, write_rationale
 from mmat_dagster.stages.reflection import reflect
 from mmat_dagster.teachers import evidence, working
 from mmat_dagster.teachers.annotations import AnnotationsTeacher
+from mmat_dagster.tools import Passage
 from tests.builders import make_sample
 from tests.fakes import NoPictures, ToldOperator, ToldRetriever
 

@@ -20,7 +20,7 @@ from mmat_dagster.chat.scaling import (
     fitted_size,
     prepare,
 )
-from mmat_dagster.operators.pixels import read_rgb
+from mmat_dagster.pixels import read_rgb
 
 sides = st.integers(1, 12_000)
 limits = st.integers(1, 4096)

@@ -17,10 +17,11 @@ import dagster as dg
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from mmat_dagster.interfaces import OperatorFailed, OperatorUnavailable, Pictures
+from mmat_dagster.interfaces import OperatorFailed, Pictures
 from mmat_dagster.operators.observation import CUT
 from mmat_dagster.operators.reading_order import LINE_SEPARATOR, PIECE_SEPARATOR
 from mmat_dagster.schema import ImageRef, Sample, SourceName
+from mmat_dagster.tools import OperatorUnavailable
 from resources.ocr import NO_TEXT, RapidOCR
 from tests.builders import make_sample
 

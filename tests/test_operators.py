@@ -13,10 +13,10 @@ from PIL import Image
 from mmat_dagster import wire
 from mmat_dagster.interfaces import OperatorFailed
 from mmat_dagster.operators.observation import CUT, by_image, one_line
-from mmat_dagster.operators.pixels import read_rgb
 from mmat_dagster.operators.reading_order import Piece, as_text, in_lines
 from mmat_dagster.operators.source_boxes import SourceBoxes
 from mmat_dagster.operators.source_caption import SourceCaption
+from mmat_dagster.pixels import read_rgb
 from mmat_dagster.schema import Annotations, Box, ImageRef, Observation
 from tests.builders import make_sample
 from tests.fakes import NoPictures

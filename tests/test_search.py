@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmat_dagster.interfaces import CorpusError, Passage
 from mmat_dagster.operators.observation import CUT
+from mmat_dagster.tools import CorpusError, Passage
 from resources.search import PASSAGE_WORDS, Article, BM25Retriever, BM25Search, cut, words_of
 
 ROOT = Path(__file__).resolve().parents[1]

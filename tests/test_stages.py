@@ -3,11 +3,12 @@
 import pytest
 
 from mmat_dagster import wire
-from mmat_dagster.interfaces import Finding, Operator, Passage
+from mmat_dagster.interfaces import Finding, Operator
 from mmat_dagster.schema import Observation, Rationale, Rejection, Sample, Step, Transcript, Turn
 from mmat_dagster.stages.integration import integrate, integrated
 from mmat_dagster.stages.rationale import FAILED, NOTHING_FOUND, Toolbox, write_rationale
 from mmat_dagster.stages.reflection import REMARKS, is_mathematical, reflect
+from mmat_dagster.tools import Passage
 from tests.builders import SAMPLE, make_sample
 from tests.fakes import BrokenOperator, NoPictures, ScriptedTeacher, ToldOperator, ToldRetriever
 

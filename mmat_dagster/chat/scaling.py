@@ -17,7 +17,7 @@ from PIL import ExifTags, Image
 
 from mmat_dagster.chat.models import TILE_PX, tile_scale
 from mmat_dagster.images import DAMAGE
-from mmat_dagster.operators.pixels import read_rgb
+from mmat_dagster.pixels import read_rgb
 
 # By how much a picture may shrink to save one row or one column of tiles.
 TOLERANCE = Fraction(1, 10)

@@ -9,9 +9,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mmat_dagster.interfaces import Operator, OperatorFailed, Pictures, Retriever, Teacher
+from mmat_dagster.interfaces import Operator, OperatorFailed, Pictures, Teacher
 from mmat_dagster.operators.observation import one_line
 from mmat_dagster.schema import Observation, Rationale, Rejection, RejectionReason, Sample, Step, Turn
+from mmat_dagster.tools import Retriever
 from mmat_dagster.wire import RAG
 
 # At most so many assistant turns stand before the answer; a reflection needs two of them.

@@ -1,27 +1,38 @@
-"""Image files as upright RGB pixels, whatever their mode, depth, frames or orientation."""
+"""Images as upright RGB pixels, whatever their mode, depth, frames or orientation."""
 
+import io
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from mmat_dagster.images import DAMAGE, PIXEL_LIMIT
+
 # The brightest value of a picture whose pixels are numbers without a limit: the first one that holds them all.
 CEILINGS = (1, 255, 65535)
 
-# What Pillow raises over a broken file besides OSError: seen from its BMP, PNG, PPM and TGA decoders.
-_BROKEN = (ValueError, SyntaxError, Image.DecompressionBombError)
 
+def read_rgb(source: Path | bytes) -> Image.Image:
+    """Return the (first) frame of an image file or of its bytes as RGB, turned as its EXIF says, on white ground.
 
-def read_rgb(path: Path) -> Image.Image:
-    """Return the (first) frame of an image file as RGB, turned as its EXIF orientation says, on white ground.
-
-    Raises OSError where Pillow cannot read it.
+    Raises OSError where it cannot be read or holds more than PIXEL_LIMIT pixels.
     """
+    content = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
-        with Image.open(path) as image:
+        with Image.open(content) as image:
+            _check_size(image)
             upright = ImageOps.exif_transpose(image)
-    except _BROKEN as error:
+    except OSError:
+        raise
+    except DAMAGE as error:
         raise OSError(f"{type(error).__name__}: {error}") from error
     return _on_white(_eight_bit(upright)).convert("RGB")
+
+
+def _check_size(image: Image.Image) -> None:
+    if image.width < 1 or image.height < 1:
+        raise OSError(f"an image of {image.width}x{image.height} pixels")
+    if image.width * image.height > PIXEL_LIMIT:
+        raise OSError(f"{image.width}x{image.height} pixels are more than {PIXEL_LIMIT:,}")
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
