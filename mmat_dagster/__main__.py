@@ -1,4 +1,4 @@
-"""The command line: `python -m mmat_dagster materialize | show | status | sample`."""
+"""The command line: `python -m mmat_dagster COMMAND`; `--help` tells the commands."""
 
 import sys
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mmat_dagster.answers import states_gold
+from mmat_dagster.operators.looking import FAILED
 from mmat_dagster.schema import Dialogue, Rationale, Turn
-from mmat_dagster.stages.rationale import FAILED
 from mmat_dagster.wire import RAG
 
 
@@ -31,4 +31,4 @@ def _calls(turns: Iterable[Turn]) -> Iterator[str]:
         yield from (f"{name} called" for name in turn.step.operators)
         if turn.step.rag_query is not None:
             yield f"{RAG} called"
-        yield from (f"{item.tool} failed" for item in turn.observations if item.text == FAILED)
+        yield from (f"{item.tool} failed" for item in turn.observations if FAILED in item.text)

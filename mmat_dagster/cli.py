@@ -1,4 +1,4 @@
-"""The commands of `python -m mmat_dagster`: materialize, show, status, estimate, ledger, batches, sample."""
+"""The commands of `python -m mmat_dagster`: data, money, and tools by hand."""
 
 import argparse
 import json
@@ -18,6 +18,7 @@ from mmat_dagster.environment import BadEnvironment, read_environment
 from mmat_dagster.interfaces import LedgerError, Store, TeacherUnavailable
 from mmat_dagster.reading import Readable, to_text
 from mmat_dagster.schema import DatasetName, Rejection, SourceName
+from mmat_dagster.tools import OperatorUnavailable
 
 DATASETS: tuple[DatasetName, ...] = get_args(DatasetName)
 SOURCES: tuple[SourceName, ...] = get_args(SourceName)
@@ -29,7 +30,7 @@ def run(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
         code: int = options.command(options)
-    except (BadEnvironment, LedgerError, TeacherUnavailable) as error:
+    except (BadEnvironment, LedgerError, OperatorUnavailable, TeacherUnavailable) as error:
         return _fail(str(error))
     except BrokenPipeError:  # `show ... | head` has seen enough
         sys.stderr.close()
@@ -71,6 +72,15 @@ def _parser() -> argparse.ArgumentParser:
     batches.add_argument("--wait", action="store_true", help="stay until one has ended")
     batches.add_argument("--poll-s", type=_positive, default=60, metavar="S", help="look so often (default 60)")
     batches.set_defaults(command=_batches)
+    operator = commands.add_parser("operator", help="have an operator look at images, and print what it sees")
+    operator.add_argument("name", metavar="NAME", help="image_caption, label_bbox, ocr, face_detection or your own")
+    operator.add_argument("images", metavar="IMAGE", type=Path, nargs="+")
+    operator.add_argument("--question", default="", help="what the image is looked at for")
+    operator.add_argument("--phrase", action="append", default=[], help="a thing to find; may be repeated")
+    operator.add_argument("--backend", help="another one than MMAT_OPERATORS says")
+    operator.add_argument("--no-cache", action="store_true", help="look anew, and keep nothing")
+    operator.add_argument("--json", action="store_true", help="one JSON object a line")
+    operator.set_defaults(command=_operator)
     sample = commands.add_parser("sample", help="generate source folders in the five published layouts")
     sample.add_argument("--records", type=_positive, default=20, metavar="N", help="per source (default 20)")
     sample.add_argument("--out", type=Path, required=True, metavar="DIR")
@@ -168,6 +178,21 @@ def _printed(record: Readable | Rejection, is_json: bool) -> str:
         return f"{record.record_id}\n  {record.stage}: {record.reason}\n  {record.detail}\n"
     width = min(shutil.get_terminal_size().columns, 140) - 2
     return to_text(record, width, sys.stdout.isatty()) + "\n"
+
+
+def _operator(options: argparse.Namespace) -> int:
+    from mmat_dagster.inspection import Inspection, inspect_images  # noqa: PLC0415
+
+    asked = Inspection(
+        name=options.name,
+        images=options.images,
+        question=options.question,
+        phrases=tuple(options.phrase),
+        backend=options.backend,
+        is_kept=not options.no_cache,
+        is_json=options.json,
+    )
+    return inspect_images(asked)
 
 
 def _sample(options: argparse.Namespace) -> int:

@@ -14,6 +14,13 @@ MMAT_RPM          requests per minute that the provider allows, for all processe
 MMAT_TPM          tokens per minute, likewise
 MMAT_IMAGE_DETAIL auto (default), low, high, or none for a model that cannot see
 MMAT_TIMEOUT_S    how long a request may wait for its reply; default 120, more for a slow local model
+MMAT_OPERATORS    operators whose backend is not the default one: name=backend, ...; name=off leaves one out
+MMAT_OPERATOR_URL    the server of all operators whose backend is http
+MMAT_OPERATOR_HOSTS  hosts that it may be on; default: this machine only
+MMAT_OPERATOR_TOKEN  its token; read by Dagster when a run starts
+MMAT_OPERATOR_CACHE  what operators saw: an SQLite file, postgresql://... or off; default in MMAT_STORE
+MMAT_WORKERS      worker processes that look at images; default one per core
+MMAT_OBSERVATION_CHARS  longer observations are cut; default 4000
 OPENAI_API_KEY    the key; read by Dagster when a run starts
 OPENAI_BASE_URL   an OpenAI-compatible server; default OpenAI's
 """
@@ -62,15 +69,24 @@ class Environment:
     tokens_per_minute: float | None
     timeout_s: float | None
     image_detail: ImageDetail | None
+    operators: Mapping[str, str]
+    operator_url: str | None
+    operator_hosts: tuple[str, ...]
+    has_operator_token: bool
+    operator_cache: str | None
+    names_operator_cache: bool
+    workers: int | None
+    observation_chars: int | None
 
 
 def read_environment(variables: Mapping[str, str]) -> Environment:
     """Return the settings that `variables` hold; raise BadEnvironment where one cannot be used."""
     sources = variables.get("MMAT_SOURCES", "").strip()
+    store = Path(variables.get("MMAT_STORE", "").strip() or DATA / "store").expanduser()
     return Environment(
         sources=Path(sources).expanduser() if sources else sample_folder(),
         is_sample=not sources,
-        store=Path(variables.get("MMAT_STORE", "").strip() or DATA / "store").expanduser(),
+        store=store,
         teacher=_teacher(variables.get("MMAT_TEACHER", "").strip() or "annotations"),
         model=variables.get("MMAT_MODEL", "").strip() or None,
         base_url=variables.get("OPENAI_BASE_URL", "").strip() or None,
@@ -86,6 +102,14 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         tokens_per_minute=_amount(variables, "MMAT_TPM"),
         timeout_s=_amount(variables, "MMAT_TIMEOUT_S"),
         image_detail=_image_detail(variables.get("MMAT_IMAGE_DETAIL", "").strip()),
+        operators=_backends(variables.get("MMAT_OPERATORS", "")),
+        operator_url=variables.get("MMAT_OPERATOR_URL", "").strip() or None,
+        operator_hosts=_words(variables.get("MMAT_OPERATOR_HOSTS", "")),
+        has_operator_token=bool(variables.get("MMAT_OPERATOR_TOKEN")),
+        operator_cache=_cache(variables.get("MMAT_OPERATOR_CACHE", "").strip(), store),
+        names_operator_cache="://" in variables.get("MMAT_OPERATOR_CACHE", ""),
+        workers=_count(variables, "MMAT_WORKERS"),
+        observation_chars=_count(variables, "MMAT_OBSERVATION_CHARS"),
     )
 
 
@@ -112,6 +136,24 @@ def _image_detail(name: str) -> ImageDetail | None:
     if name not in IMAGE_DETAILS:
         raise BadEnvironment(f"MMAT_IMAGE_DETAIL is {name!r}; it may be {', '.join(IMAGE_DETAILS)}")
     return IMAGE_DETAILS[name]
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in text.replace(",", " ").split() if word)
+
+
+def _backends(text: str) -> dict[str, str]:
+    pairs = [word.partition("=") for word in _words(text)]
+    unclear = next((name for name, mark, backend in pairs if not (name and mark and backend)), None)
+    if unclear is not None:
+        raise BadEnvironment(
+            f"MMAT_OPERATORS holds {unclear!r}; it may hold name=backend, such as ocr=http, and name=off"
+        )
+    return {name: backend for name, _, backend in pairs}
+
+
+def _cache(text: str, store: Path) -> str | None:
+    return None if text == "off" else text or str(store / "operators.sqlite")
 
 
 def _amount(variables: Mapping[str, str], name: str) -> float | None:

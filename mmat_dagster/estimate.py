@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mmat_dagster import parts
+from mmat_dagster.operators.looking import looks_at
 from mmat_dagster.parts import Manifest
 from mmat_dagster.pipeline import Pipeline
 from mmat_dagster.progress import Progress
@@ -56,7 +57,14 @@ def estimate_samples(pipeline: Pipeline, manifest: Manifest) -> Estimate:
 def _forecast(pipeline: Pipeline, sample: Sample) -> Mapping[DatasetName, Forecast]:
     offered = tuple(operator for operator in pipeline.operators.values() if operator.offers(sample))
     silent = Transcript(question=sample.question, image_count=len(sample.images), turns=(), answer=sample.answers[0])
-    return pipeline.teacher.forecast(sample, offered, is_mathematical=is_mathematical(sample, silent))
+    foreseen = pipeline.teacher.forecast(sample, offered, is_mathematical=is_mathematical(sample, silent))
+    if "rationales" not in foreseen:
+        return foreseen
+    looks = looks_at(sample, pipeline.pictures)
+    rationale = foreseen["rationales"]
+    for operator in offered:
+        rationale = rationale.plus(operator.forecast(looks))
+    return {**foreseen, "rationales": rationale}
 
 
 def _every(pipeline: Pipeline, manifest: Manifest, step: int) -> Iterator[Sample]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from mmat_dagster.schema import (
     DatasetName,
@@ -19,6 +19,7 @@ from mmat_dagster.schema import (
     Turn,
 )
 from mmat_dagster.spending import BatchState, Forecast, Quote, Spending
+from mmat_dagster.tools import Operator
 
 
 class Store(ABC):
@@ -63,35 +64,6 @@ class Pictures(ABC):
     @abstractmethod
     def locate(self, source: SourceName, image: ImageRef) -> Path:
         """Return the local file of `image`."""
-
-
-class OperatorFailed(Exception):
-    """An operator could not look at an image."""
-
-
-class Operator(ABC):
-    """A tool that the teacher may call while it reasons."""
-
-    name: ClassVar[str]
-    purpose: ClassVar[str]
-    """When to use it, as the prompts tell the teacher."""
-
-    @property
-    @abstractmethod
-    def version(self) -> str:
-        """What decides its results besides the image: package, model, parameters."""
-
-    @abstractmethod
-    def offers(self, sample: Sample) -> bool:
-        """Say whether this operator has something to tell about `sample`; if not, the teacher does not hear of it."""
-
-    @abstractmethod
-    async def observe(self, sample: Sample, pictures: Pictures) -> str:
-        """Return the observation as one line of text, without the `-name information:` prefix.
-
-        Raises OperatorFailed where it could not look; the dialogue goes on and says so. Raises OperatorUnavailable
-        where it could not look at any image.
-        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +168,14 @@ class ChatModel(ABC):
         """
 
 
+class OperatorMaker(ABC):
+    """Makes an operator that asks a chat model, once the deployment's own is there."""
+
+    @abstractmethod
+    def over(self, model: ChatModel) -> Operator:
+        """Return the operator that asks `model`."""
+
+
 class TeacherUnavailable(Exception):
     """The teacher cannot be asked at all (no key, unknown model, server away): the run stops and says so."""
 
@@ -239,6 +219,11 @@ class Teacher(ABC):
     @abstractmethod
     def version(self, dataset: DatasetName) -> str:
         """What decides its part in `dataset` besides the sample: model, parameters, prompts, code."""
+
+    @property
+    def model(self) -> ChatModel | None:
+        """The chat model that it asks; None for a teacher that asks none."""
+        return None
 
     @property
     def spending(self) -> Spending | None:

@@ -7,7 +7,7 @@ Works like make: `build` first brings up to date what a dataset stands on, and d
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,7 +19,8 @@ from mmat_dagster.datasets import CODE, RECORDS, UPSTREAM, code_version, label
 from mmat_dagster.fanout import map_in_order, run_to_the_end, take
 from mmat_dagster.fingerprints import code_fingerprint, fingerprint
 from mmat_dagster.images import ImageShelf, PicturesOnDisk
-from mmat_dagster.interfaces import Operator, ReplyPending, Store, Teacher
+from mmat_dagster.interfaces import ReplyPending, Store, Teacher
+from mmat_dagster.operators.looking import LookFunction, look_anew
 from mmat_dagster.parts import Manifest, Part
 from mmat_dagster.progress import Pending, Report, Tally
 from mmat_dagster.schema import DatasetName, Dialogue, OrrDialogue, Rationale, Rejection, Sample, SourceName
@@ -29,7 +30,7 @@ from mmat_dagster.stages.foundation import read_samples
 from mmat_dagster.stages.integration import integrate
 from mmat_dagster.stages.rationale import MAX_TURNS, REFLECTION_TURNS, Toolbox, write_rationale
 from mmat_dagster.stages.reflection import reflect
-from mmat_dagster.tools import SearchEngine
+from mmat_dagster.tools import Operator, Retriever, SearchEngine
 
 TELL_EVERY_S = 2.0
 # So many records go on behind one whose reply stalls; a part of them is in memory anyway.
@@ -77,6 +78,7 @@ class _Stage:
     reads: type[Any]
     work: Callable[[Any], Awaitable[Any]]
     asks_teacher: bool
+    tools: Sequence[Operator | Retriever] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +92,7 @@ class Pipeline:
     operators: Mapping[str, Operator]
     search: SearchEngine
     settings: Settings
+    look: LookFunction = look_anew
 
     def build(
         self, dataset: DatasetName, source: SourceName, report: Report, *, with_upstream: bool = True
@@ -213,8 +216,16 @@ class Pipeline:
             return None
         return parts.write_part(self.store, key, kept, lost, RECORDS[stage.dataset], census(kept))
 
-    def _session(self, stage: _Stage, source: SourceName) -> AbstractAsyncContextManager[None]:
-        return self.teacher.session(label(stage.dataset, source)) if stage.asks_teacher else nullcontext()
+    @asynccontextmanager
+    async def _session(self, stage: _Stage, source: SourceName) -> AsyncIterator[None]:
+        """Open what the stage asks: the teacher, and for rationales operators and search."""
+        asked = label(stage.dataset, source)
+        async with AsyncExitStack() as opened:
+            if stage.asks_teacher:
+                await opened.enter_async_context(self.teacher.session(asked))
+            for tool in stage.tools:
+                await opened.enter_async_context(tool.session(asked))
+            yield
 
     def _records(self, stage: _Stage, source: SourceName, below: Sequence[Part]) -> Iterator[Any]:
         upstream = UPSTREAM[stage.dataset]
@@ -255,8 +266,9 @@ class Pipeline:
             operators=self.operators,
             retriever=self.search.over(READERS[source].passages(self.sources / source)),
             pictures=self.pictures,
+            look=self.look,
         )
-        versions = [operator.version for operator in self.operators.values()]
+        versions = [_decided_by(name, operator) for name, operator in self.operators.items()]
         limit = self.settings.max_turns - REFLECTION_TURNS
         decided_by = [self.teacher.version("rationales"), *versions, tools.retriever.version, str(limit)]
         return _Stage(
@@ -265,6 +277,7 @@ class Pipeline:
             reads=Sample,
             work=_unless_pending(partial(write_rationale, teacher=self.teacher, tools=tools, max_turns=limit)),
             asks_teacher=True,
+            tools=(*self.operators.values(), tools.retriever),
         )
 
     def _reflection(self, source: SourceName) -> _Stage:  # noqa: ARG002
@@ -314,6 +327,10 @@ async def _ticking(seen: Tally) -> AsyncIterator[None]:
     finally:
         ticking.cancel()
         await asyncio.gather(ticking, return_exceptions=True)
+
+
+def _decided_by(name: str, operator: Operator) -> str:
+    return f"{name}: {operator.purpose}; {operator.version} max_chars={operator.max_chars}"
 
 
 def _part_name(index: int, stage: _Stage, below: Part) -> str:

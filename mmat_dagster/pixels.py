@@ -3,7 +3,7 @@
 import io
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmat_dagster.images import DAMAGE, PIXEL_LIMIT
 
@@ -21,6 +21,8 @@ def read_rgb(source: Path | bytes) -> Image.Image:
         with Image.open(content) as image:
             _check_size(image)
             upright = ImageOps.exif_transpose(image)
+    except UnidentifiedImageError:
+        raise OSError("not an image, or of a format that Pillow does not know") from None
     except OSError:
         raise
     except DAMAGE as error:

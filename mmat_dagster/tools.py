@@ -15,9 +15,6 @@ from pydantic import JsonValue
 from mmat_dagster.schema import Box, Sample
 from mmat_dagster.spending import Forecast, Spending
 
-# The longest observation, unless an operator's configuration says otherwise; four to a token, about a page of text.
-MAX_CHARS = 4000
-
 
 class OperatorUnavailable(Exception):
     """An operator or a search cannot work at all (a model does not load, a server is away, a quota is used up): the
@@ -31,7 +28,8 @@ class Look:
 
     `image` is its file, or its bytes; `sha256` is their hash, in hex. `question` is what the image is looked at for and
     `phrases` the things to find in it; both may be empty. `width` and `height` are upright pixels, 0 where nobody has
-    measured them. `boxes` and `caption` are what the source's own people said of this image.
+    measured them. `boxes` and `caption` are what the source's own people said of this image. `reference` names it for a
+    server that fetches images itself: `<source>/<path>` or the store's `images/...`.
     """
 
     image: Path | bytes
@@ -42,6 +40,7 @@ class Look:
     height: int = 0
     boxes: tuple[Box, ...] = ()
     caption: str | None = None
+    reference: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +65,7 @@ class Operator(ABC):
     """How it is called: lower case letters, digits and `_`."""
     purpose: ClassVar[str]
     """When to use it, as the prompts of teacher and student say."""
-    max_chars: int = MAX_CHARS
+    max_chars: int
     """A longer observation is cut, and the cut marked."""
 
     @property
@@ -86,8 +85,8 @@ class Operator(ABC):
         """Open what the operator needs for work on `label` (`rationales of tabmwp`)."""
         return nullcontext()
 
-    def forecast(self, sample: Sample) -> Forecast:  # noqa: ARG002
-        """Return which calls to a chat model `sample` will probably take; none where none is asked."""
+    def forecast(self, looks: Sequence[Look]) -> Forecast:  # noqa: ARG002
+        """Return which calls to a chat model a sample with these images will probably take, if any."""
         return Forecast()
 
     @abstractmethod

@@ -8,11 +8,9 @@ import dagster as dg
 from mmat_dagster.corpus import encyclopedia
 from mmat_dagster.environment import Environment, TeacherName
 from mmat_dagster.interfaces import Teacher
-from resources.face_detection import SlimeFaceDetection
 from resources.gpt4o import GPT4o
-from resources.image_caption import SourceCaptionResource
-from resources.label_bbox import SourceBoxesResource
-from resources.ocr import RapidOCR
+from resources.operator_cache import OperatorCache
+from resources.operators import gathered, operators
 from resources.pipeline import PipelineResource
 from resources.search import BM25Search
 from resources.store import LocalStore
@@ -22,21 +20,21 @@ from resources.teachers import AnnotationsTeacherResource, PromptedTeacherResour
 def local(environment: Environment) -> dict[str, Any]:
     """Everything on this machine: needs no key, no network and no accelerator unless the teacher does."""
     store = LocalStore(root=str(environment.store))
+    tools = operators(environment)
     return {
+        **tools,
         "pipeline": PipelineResource(
             sources=str(environment.sources),
             is_sample=environment.is_sample,
             store=store,
             store_root=store.root,
             teacher=TEACHERS[environment.teacher](environment),
-            image_caption=SourceCaptionResource(),
-            label_bbox=SourceBoxesResource(),
-            ocr=RapidOCR(),
-            face_detection=SlimeFaceDetection(),
+            operators=gathered(tuple(tools)),
+            operator_cache=operator_cache(environment),
             search=BM25Search(corpus=str(encyclopedia())),
             limit=environment.limit,
             **_given(part_rows=environment.part_rows, concurrency=environment.concurrency),
-        )
+        ),
     }
 
 
@@ -66,6 +64,14 @@ def _gpt4o(environment: Environment) -> dg.ConfigurableResource[Teacher]:
     )
     return PromptedTeacherResource(
         chat_model=model, sources=str(environment.sources), store_root=str(environment.store)
+    )
+
+
+def operator_cache(environment: Environment) -> OperatorCache:
+    """Return the cache of what operators saw."""
+    # A URL may hold a password: Dagster reads it when a run starts, and shows the variable's name.
+    return OperatorCache(
+        url=dg.EnvVar("MMAT_OPERATOR_CACHE") if environment.names_operator_cache else environment.operator_cache
     )
 
 

@@ -7,10 +7,11 @@ from pydantic import Field
 
 from mmat_dagster import parts
 from mmat_dagster.corpus import ensure_corpus
-from mmat_dagster.interfaces import Operator, Store, Teacher
+from mmat_dagster.interfaces import OperatorMaker, Store, Teacher
+from mmat_dagster.operators.looking import LookFunction
 from mmat_dagster.pipeline import Pipeline, Settings
 from mmat_dagster.stages.rationale import MAX_TURNS, REFLECTION_TURNS
-from mmat_dagster.tools import SearchEngine
+from mmat_dagster.tools import Operator, OperatorUnavailable, SearchEngine
 
 SAMPLE_RECORDS = 20
 
@@ -23,10 +24,8 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
     store: dg.ResourceDependency[Store]
     store_root: str = Field(description="The folder of the store, which holds images taken out of Parquet.")
     teacher: dg.ResourceDependency[Teacher]
-    image_caption: dg.ResourceDependency[Operator]
-    label_bbox: dg.ResourceDependency[Operator]
-    ocr: dg.ResourceDependency[Operator]
-    face_detection: dg.ResourceDependency[Operator]
+    operators: dg.ResourceDependency[dict[str, Operator | OperatorMaker]]
+    operator_cache: dg.ResourceDependency[LookFunction]
     search: dg.ResourceDependency[SearchEngine]
     limit: int | None = Field(default=None, description="At most so many records of each source; null for all.")
     part_rows: int = Field(default=parts.PART_ROWS, gt=0, description="Rows of a part, the unit never done twice.")
@@ -42,13 +41,13 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
         sources = Path(self.sources)
         if self.is_sample:
             ensure_corpus(sources, SAMPLE_RECORDS)
-        operators = (self.image_caption, self.label_bbox, self.ocr, self.face_detection)
         return Pipeline(
             sources=sources,
             store=self.store,
             store_root=Path(self.store_root),
             teacher=self.teacher,
-            operators={operator.name: operator for operator in operators},
+            operators={name: self._made(operator) for name, operator in self.operators.items()},
+            look=self.operator_cache,
             search=self.search,
             settings=Settings(
                 limit=self.limit,
@@ -57,3 +56,11 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
                 concurrency=self.concurrency,
             ),
         )
+
+    def _made(self, operator: Operator | OperatorMaker) -> Operator:
+        if isinstance(operator, Operator):
+            return operator
+        model = self.teacher.model
+        if model is None:
+            raise OperatorUnavailable(f"{type(operator).__name__} asks a chat model, and this teacher has none")
+        return operator.over(model)

@@ -124,7 +124,7 @@ class _Desk:
     def load(self, spec: ModelSpec) -> Loaded | Unavailable:
         try:
             self._model(spec)
-        except Exception as error:  # noqa: BLE001  an engine's own error types do not survive the way between processes
+        except Exception as error:
             logging.getLogger(__name__).debug("a model does not load", exc_info=True)
             return Unavailable(detail=_told(error))
         return Loaded()

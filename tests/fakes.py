@@ -9,17 +9,16 @@ from mmat_dagster.interfaces import (
     ChatReply,
     ChatTurn,
     Finding,
-    Operator,
-    OperatorFailed,
     Pictures,
     Reply,
     ReplySchema,
     RowError,
     Teacher,
 )
+from mmat_dagster.operators.observation import MAX_CHARS
 from mmat_dagster.schema import DatasetName, ImageRef, Rejection, Sample, SourceName, Step, Transcript, Turn
 from mmat_dagster.spending import Spending
-from mmat_dagster.tools import Passage, Retriever, SearchEngine
+from mmat_dagster.tools import Failed, Look, Operator, Passage, Retriever, SearchEngine, Sight
 
 
 class NoPictures(Pictures):
@@ -46,6 +45,7 @@ class ToldOperator(Operator):
 
     def __init__(self, *texts: str) -> None:
         self.texts = list(texts)
+        self.max_chars = MAX_CHARS
 
     @property
     def version(self) -> str:
@@ -54,15 +54,15 @@ class ToldOperator(Operator):
     def offers(self, sample: Sample) -> bool:
         return True
 
-    async def observe(self, sample: Sample, pictures: Pictures) -> str:
-        return self.texts.pop(0)
+    async def look(self, looks: Sequence[Look]) -> Sequence[Sight | Failed]:
+        return [Sight(text=self.texts.pop(0)) for _ in looks]
 
 
 class BrokenOperator(ToldOperator):
     """An OCR that never manages to look."""
 
-    async def observe(self, sample: Sample, pictures: Pictures) -> str:
-        raise OperatorFailed("ocr: out of order")
+    async def look(self, looks: Sequence[Look]) -> Sequence[Sight | Failed]:
+        return [Failed(detail="out of order") for _ in looks]
 
 
 class ToldRetriever(Retriever, SearchEngine):

@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -27,6 +27,7 @@ from mmat_dagster.progress import Progress
 from mmat_dagster.schema import DatasetName, Dialogue, Rejection
 from mmat_dagster.spending import Spending
 from mmat_dagster.teachers.prompted import PromptedTeacher
+from mmat_dagster.tools import Failed, Look, Sight
 from resources.gpt4o import GPT4o
 from resources.store import LocalStore
 from tests.chat_server import OK
@@ -63,8 +64,8 @@ QUICK: Mapping[str, object] = {
 class InstantOcr(ToldOperator):
     """Reads the same text in every image."""
 
-    async def observe(self, *_: object) -> str:
-        return "sand | $2; gravel | $3"
+    async def look(self, looks: Sequence[Look]) -> Sequence[Sight | Failed]:
+        return [Sight(text="sand | $2; gravel | $3") for _ in looks]
 
 
 @dataclass(frozen=True, kw_only=True)

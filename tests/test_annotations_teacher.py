@@ -5,14 +5,13 @@ them with MMAT_WRITE_GOLDEN=1.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from mmat_dagster import prompts
-from mmat_dagster.interfaces import Operator, Pictures
 from mmat_dagster.operators.source_boxes import SourceBoxes
 from mmat_dagster.operators.source_caption import SourceCaption
 from mmat_dagster.schema import Annotations, Box, Dialogue, Message, Rationale, Rejection, Sample
@@ -21,9 +20,10 @@ from mmat_dagster.stages.rationale import Toolbox, write_rationale
 from mmat_dagster.stages.reflection import reflect
 from mmat_dagster.teachers import evidence, working
 from mmat_dagster.teachers.annotations import AnnotationsTeacher
-from mmat_dagster.tools import Passage
+from mmat_dagster.tools import Failed, Look, Operator, Passage, Sight
 from tests.builders import make_sample
-from tests.fakes import NoPictures, ToldOperator, ToldRetriever
+from tests.fakes import ToldOperator, ToldRetriever
+from tests.looking import Folder
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
 
@@ -108,6 +108,7 @@ class Faces(Operator):
 
     name: ClassVar[str] = "face_detection"
     purpose: ClassVar[str] = "counts"
+    max_chars = 100
 
     @property
     def version(self) -> str:
@@ -116,8 +117,8 @@ class Faces(Operator):
     def offers(self, sample: Sample) -> bool:
         return True
 
-    async def observe(self, sample: Sample, pictures: Pictures) -> str:
-        return "2 faces: [1, 1, 9, 9], [20, 1, 29, 9]"
+    async def look(self, looks: Sequence[Look]) -> Sequence[Sight | Failed]:
+        return [Sight(text="2 faces: [1, 1, 9, 9], [20, 1, 29, 9]") for _ in looks]
 
 
 def tools(text: str) -> Toolbox:
@@ -127,7 +128,7 @@ def tools(text: str) -> Toolbox:
         "ocr": ToldOperator(text),
         "face_detection": Faces(),
     }
-    return Toolbox(operators=operators, retriever=ToldRetriever(*PASSAGES), pictures=NoPictures())
+    return Toolbox(operators=operators, retriever=ToldRetriever(*PASSAGES), pictures=Folder())
 
 
 async def write(sample: Sample, text: str) -> Rationale | Rejection:

@@ -10,10 +10,13 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from mmat_dagster.interfaces import OperatorFailed, Pictures
-from mmat_dagster.schema import ImageRef, SourceName
+from mmat_dagster.operators.looking import FAILED
+from mmat_dagster.tools import Failed
 from resources.face_detection import LARGEST_PX, SlimeFaceDetection
+from resources.local_operator import SHARED_LANE
+from resources.vision_workers import close_workers, open_workers
 from tests.builders import make_sample
+from tests.looking import see, tell
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = ROOT.parent / "shared" / "data" / "operators" / "face_detection" / "dlib_faces"
@@ -22,16 +25,16 @@ ORIENTATION = 0x0112
 Region = tuple[float, float, float, float]
 
 
-class Folder(Pictures):
-    """Finds every image by its path."""
+@pytest.fixture(scope="module", autouse=True)
+def _workers() -> Iterator[None]:
+    """Keep one worker for all tests of this file."""
+    open_workers(SHARED_LANE, 1)
+    yield
+    close_workers(SHARED_LANE, 1)
 
-    def locate(self, source: SourceName, image: ImageRef) -> Path:
-        return Path(image.path)
 
-
-async def look(*paths: Path, detection: SlimeFaceDetection | None = None) -> str:
-    images = tuple(ImageRef(home="source", path=str(path), sha256="0" * 64, width=1, height=1) for path in paths)
-    return await (detection or SlimeFaceDetection()).observe(make_sample(images=images), Folder())
+async def look(*paths: Path, **settings: int) -> str:
+    return await tell(SlimeFaceDetection(workers=1, **settings), *paths)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +79,7 @@ async def test_a_very_large_image_is_told_in_its_own_pixels(tmp_path: Path, port
 
 async def test_boxes_stay_inside_the_image(tmp_path: Path, portrait: Image.Image) -> None:
     with_faces((300, 300), portrait, ((-18, 150), (205, -25))).save(tmp_path / "edges.png")
-    found = boxes_of(await look(tmp_path / "edges.png", detection=SlimeFaceDetection(min_confidence=40)))
+    found = boxes_of(await look(tmp_path / "edges.png", min_confidence=40))
     assert found
     assert all(0 <= edge <= 300 for box in found for edge in box)
 
@@ -99,15 +102,17 @@ async def test_a_sliver_of_an_image_holds_no_face(tmp_path: Path, size: tuple[in
 async def test_less_certain_faces_are_left_out(tmp_path: Path, portrait: Image.Image) -> None:
     with_faces((300, 300), portrait, ((90, 70),)).save(tmp_path / "one.png")
     assert (await look(tmp_path / "one.png")).startswith("1 face")
-    assert await look(tmp_path / "one.png", detection=SlimeFaceDetection(min_confidence=100)) == "no faces found"
+    assert await look(tmp_path / "one.png", min_confidence=100) == "no faces found"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no picture", b"P5 99999999 99999999 255\n"])
 async def test_an_unreadable_image_fails_the_operator(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "broken.png").write_bytes(content)
-    with pytest.raises(OperatorFailed, match=r"face_detection: broken\.png: "):
-        await look(tmp_path / "broken.png")
+    (failed,) = await see(SlimeFaceDetection(workers=1), tmp_path / "broken.png")
+    assert isinstance(failed, Failed)
+    assert failed.detail
+    assert await look(tmp_path / "broken.png") == FAILED
 
 
 def test_what_decides_the_faces_stands_in_the_version() -> None:
@@ -132,10 +137,10 @@ def test_importing_the_resource_loads_no_detector() -> None:
 
 
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="the annotated photos are not at hand")
-def test_annotated_photos_show_high_recall_and_precision() -> None:
+async def test_annotated_photos_show_high_recall_and_precision() -> None:
     hits = annotated = found = 0
     for photo, faces in annotated_photos():
-        boxes = SlimeFaceDetection().find(photo)
+        boxes = boxes_of(await look(photo))
         hits += sum(any(overlap(face, (x1, y1, x2, y2)) > 0.4 for x1, y1, x2, y2 in boxes) for face in faces)
         annotated, found = annotated + len(faces), found + len(boxes)
     assert annotated > 20

@@ -14,13 +14,14 @@ import pytest
 
 from mmat_dagster import parts
 from mmat_dagster.frames import count_frame, read_frame, status_frame
-from mmat_dagster.interfaces import LedgerError, Operator, Reply, ReplyPending, StoreError
+from mmat_dagster.interfaces import LedgerError, Reply, ReplyPending, StoreError
 from mmat_dagster.pipeline import Built, Pipeline, RepliesPending, Settings, UpstreamMissing
 from mmat_dagster.progress import Progress
 from mmat_dagster.schema import Dialogue, OrrDialogue, Rejection, Sample, Step, Turn
 from mmat_dagster.sources.layout import SourceAbsent
 from mmat_dagster.spending import Spending
 from mmat_dagster.teachers.annotations import AnnotationsTeacher
+from mmat_dagster.tools import Failed, Look, Operator, Sight
 from resources.store import LocalStore
 from tests.fakes import ScriptedTeacher, ToldOperator, ToldRetriever
 from tests.layouts import write_tabmwp
@@ -35,9 +36,9 @@ class EndlessOcr(ToldOperator):
         super().__init__()
         self.looks = 0
 
-    async def observe(self, *_: object) -> str:
-        self.looks += 1
-        return "sand | $2; gravel | $3"
+    async def look(self, looks: Sequence[Look]) -> Sequence[Sight | Failed]:
+        self.looks += len(looks)
+        return [Sight(text="sand | $2; gravel | $3") for _ in looks]
 
 
 class PatientTeacher(ScriptedTeacher):
@@ -329,9 +330,9 @@ sys.path.insert(0, {root!r})
 from tests.test_pipeline import EndlessOcr, build, pipeline
 
 class SlowOcr(EndlessOcr):
-    async def observe(self, *_):
+    async def look(self, looks):
         await asyncio.sleep(0.05)
-        return await super().observe()
+        return await super().look(looks)
 
 if __name__ == "__main__":
     build(pipeline(Path({folder!r}), SlowOcr()))

@@ -41,6 +41,9 @@ SLOTS: dict[str, dict[str, str]] = {
     "repair": {"fault": "next_action: Field required"},
     "rr_system": {"operators": "image_caption: describes the scene\nocr: reads small or dense print"},
     "orr_system": {},
+    "caption_system": {},
+    "caption_scene_graph": {"question": "How much did the customer pay?"},
+    "caption_text": {},
 }
 JUDGES = ("reflection_system", "reflection_dialogue", "reflection_general", "reflection_rewrite", "reflection_math")
 ASKS = ("rationale_system", "rationale_question", "rationale_results", "reflection_system", "repair")

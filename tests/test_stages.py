@@ -3,14 +3,16 @@
 import pytest
 
 from mmat_dagster import wire
-from mmat_dagster.interfaces import Finding, Operator
+from mmat_dagster.interfaces import Finding
+from mmat_dagster.operators.looking import FAILED
 from mmat_dagster.schema import Observation, Rationale, Rejection, Sample, Step, Transcript, Turn
 from mmat_dagster.stages.integration import integrate, integrated
-from mmat_dagster.stages.rationale import FAILED, NOTHING_FOUND, Toolbox, write_rationale
+from mmat_dagster.stages.rationale import NOTHING_FOUND, Toolbox, write_rationale
 from mmat_dagster.stages.reflection import REMARKS, is_mathematical, reflect
-from mmat_dagster.tools import Passage
+from mmat_dagster.tools import Operator, Passage
 from tests.builders import SAMPLE, make_sample
-from tests.fakes import BrokenOperator, NoPictures, ScriptedTeacher, ToldOperator, ToldRetriever
+from tests.fakes import BrokenOperator, ScriptedTeacher, ToldOperator, ToldRetriever
+from tests.looking import Folder
 
 LOOK = Step(thought="I read the table.", operators=("ocr",), signal="continue")
 END = Step(thought="The sand is $2.", signal="end")
@@ -19,7 +21,7 @@ READ = Observation(tool="ocr", text="sand | $2")
 
 def tools(operator: Operator | None = None, retriever: ToldRetriever | None = None) -> Toolbox:
     operators = {"ocr": operator or ToldOperator("sand | $2")}
-    return Toolbox(operators=operators, retriever=retriever or ToldRetriever(), pictures=NoPictures())
+    return Toolbox(operators=operators, retriever=retriever or ToldRetriever(), pictures=Folder())
 
 
 def rationale(*turns: Turn, sample: Sample = SAMPLE) -> Rationale:

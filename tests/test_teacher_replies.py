@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmat_dagster import wire
+from mmat_dagster.chat import asking
 from mmat_dagster.interfaces import ChatReply, Finding, Reply, ReplySchema, RowError
 from mmat_dagster.schema import Step
 from mmat_dagster.teachers import replies, requests
@@ -144,7 +145,7 @@ def make_reply(text: str, *, is_cut: bool = False) -> ChatReply:
 
 
 def test_a_cut_reply_is_malformed_even_where_it_reads_well() -> None:
-    error = replies.parse_with(make_reply('{"reason": "why"}', is_cut=True), replies.parse_pretence)
+    error = asking.parse_with(make_reply('{"reason": "why"}', is_cut=True), replies.parse_pretence)
     assert error == RowError(
         reason="malformed teacher reply", detail='cut at 1024 tokens; the reply begins: {"reason": "why"}'
     )
@@ -152,7 +153,7 @@ def test_a_cut_reply_is_malformed_even_where_it_reads_well() -> None:
 
 @pytest.mark.parametrize("text", ["", " \n\t"])
 def test_an_empty_reply_is_called_so(text: str) -> None:
-    error = replies.parse_with(make_reply(text), replies.parse_rewrite)
+    error = asking.parse_with(make_reply(text), replies.parse_rewrite)
     assert error == RowError(reason="malformed teacher reply", detail="an empty reply")
 
 

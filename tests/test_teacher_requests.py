@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mmat_dagster import prompts, wire
+from mmat_dagster.chat import asking
 from mmat_dagster.interfaces import ChatImage, ChatReply, RowError
 from mmat_dagster.schema import ImageRef, Observation, Round, Step, Transcript, Turn
 from mmat_dagster.teachers import replies, requests
@@ -120,7 +121,7 @@ def make_reply(text: str) -> ChatReply:
 def test_a_repair_shows_the_bad_reply_and_its_fault_without_quoting_it_again() -> None:
     error = replies.parse_step('{"thought": "It is 2."}', ())
     assert isinstance(error, RowError)
-    said, asked = requests.render_repair(make_reply('{"thought": "It is 2."}'), error)
+    said, asked = asking.render_repair(make_reply('{"thought": "It is 2."}'), error)
     assert (said.role, said.text, asked.role) == ("assistant", '{"thought": "It is 2."}', "user")
     assert asked.text == prompts.render("repair", fault="operators: Field required")
 
@@ -128,5 +129,5 @@ def test_a_repair_shows_the_bad_reply_and_its_fault_without_quoting_it_again() -
 @pytest.mark.parametrize("text", ["", " \n"])
 def test_a_repair_of_nothing_shows_no_empty_turn(text: str) -> None:
     error = RowError(reason="malformed teacher reply", detail="an empty reply")
-    (asked,) = requests.render_repair(make_reply(text), error)
+    (asked,) = asking.render_repair(make_reply(text), error)
     assert (asked.role, asked.text) == ("user", prompts.render("repair", fault="an empty reply"))

@@ -1,4 +1,4 @@
-"""The ledger's database: SQLite by default, PostgreSQL by URL. All writing is done by one transaction at a time.
+"""A ledger's database: SQLite by default, PostgreSQL by URL. All writing is done by one transaction at a time.
 
 A transaction begins with the lock that lets no other process write: `BEGIN IMMEDIATE` in SQLite, an advisory lock in
 PostgreSQL. What is read in it therefore holds until it ends, and no two of them can deadlock.
@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from mmat_dagster.interfaces import LedgerError
-from mmat_dagster.ledger.tables import METADATA, SCHEMA_VERSION, about
+from mmat_dagster.ledger.tables import LEDGER, Schema
 
 # How long a process waits for another one's transaction; these take milliseconds.
 BUSY_S = 60.0
@@ -43,16 +43,17 @@ SETTINGS = (
 
 
 class Database:
-    """One ledger's database; `connect` and `begin` may be used from any thread, each call by one."""
+    """One ledger's database; `read` and `begin` may be used from any thread, each call by one."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, schema: Schema = LEDGER) -> None:
         self._url = _parse(url)
+        self._schema = schema
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
-        self.folder = _prepare_folder(self._url) if self.is_sqlite else None
+        self.folder = _prepare_folder(self._url, schema.title) if self.is_sqlite else None
         self.engine = _sqlite_engine(self._url) if self.is_sqlite else _postgresql_engine(self._url)
         try:
             with self.begin() as connection:
-                _create(connection)
+                _create(connection, schema)
         except LedgerError:
             self.engine.dispose()
             raise
@@ -94,7 +95,7 @@ class Database:
         try:
             yield
         except SQLAlchemyError as error:
-            raise LedgerError(f"the reply ledger {self.name} does not work: {_reason(error)}") from None
+            raise LedgerError(f"{self._schema.title} {self.name} does not work: {_reason(error)}") from None
 
 
 def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -127,12 +128,12 @@ def _parse(url: str) -> sa.URL:
     return parsed
 
 
-def _prepare_folder(url: sa.URL) -> Path:
+def _prepare_folder(url: sa.URL, title: str) -> Path:
     path = Path(str(url.database))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise LedgerError(f"the reply ledger {path} cannot be written: {error.strerror}") from None
+        raise LedgerError(f"{title} {path} cannot be written: {error.strerror}") from None
     return path.parent / f"{path.name}.sessions"
 
 
@@ -188,13 +189,13 @@ def _postgresql_engine(url: sa.URL) -> sa.Engine:
     return engine
 
 
-def _create(connection: sa.Connection) -> None:
-    METADATA.create_all(connection)
-    found = connection.execute(sa.select(about.c.version)).scalar()
+def _create(connection: sa.Connection, schema: Schema) -> None:
+    schema.metadata.create_all(connection)
+    found = connection.execute(sa.select(schema.about.c.version)).scalar()
     if found is None:
-        connection.execute(about.insert().values(version=SCHEMA_VERSION))
-    elif found != SCHEMA_VERSION:
-        raise LedgerError(f"the reply ledger has version {found}, this program reads version {SCHEMA_VERSION}")
+        connection.execute(schema.about.insert().values(version=schema.version))
+    elif found != schema.version:
+        raise LedgerError(f"{schema.title} has version {found}, this program reads version {schema.version}")
 
 
 def _reason(error: SQLAlchemyError) -> str:

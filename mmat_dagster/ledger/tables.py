@@ -9,6 +9,8 @@ wanted     what waits for a batch: the request without its images, and the batch
 batches    the batches and how far they are
 """
 
+from dataclasses import dataclass
+
 import sqlalchemy as sa
 
 SCHEMA_VERSION = 1
@@ -130,3 +132,16 @@ batches = sa.Table(
     sa.Column("submitted_at", sa.Float),
     sa.Column("ended_at", sa.Float),
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """The tables of one kind of database, its version as kept in `about`, and what a person calls it."""
+
+    title: str
+    metadata: sa.MetaData
+    about: sa.Table
+    version: int
+
+
+LEDGER = Schema(title="the reply ledger", metadata=METADATA, about=about, version=SCHEMA_VERSION)

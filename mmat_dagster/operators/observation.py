@@ -17,10 +17,15 @@ def one_line(text: str, max_chars: int = MAX_CHARS) -> str:
 
 
 def by_image(texts: Sequence[str], max_chars: int = MAX_CHARS) -> str:
-    """Join the observations of a sample's images in one line; several are numbered, and a cut leaves each its share."""
+    """Join the observations of a sample's images in one line; several are numbered, and a cut leaves each its share.
+
+    What is the same for all images is told once.
+    """
     lines = [one_line(text, max_chars) for text in texts]
     if len(lines) == 1:
         return lines[0]
+    if len(set(lines)) == 1:
+        return one_line(f"every image: {lines[0]}", max_chars)
     numbered = [f"image {number}: {line}" for number, line in enumerate(lines, 1)]
     whole = "; ".join(numbered)
     if len(whole) <= max_chars:

