@@ -44,9 +44,7 @@ def _phrased(environment: Environment, detector: Resource) -> Resource:
 
 def _gpt4o_caption(environment: Environment) -> Resource:
     if environment.teacher == "annotations":
-        raise BadEnvironment(
-            "MMAT_OPERATORS: image_caption=gpt4o asks the teacher's model, and needs MMAT_TEACHER=gpt4o"
-        )
+        raise BadEnvironment("image_caption=gpt4o asks the teacher's model: it needs MMAT_TEACHER=gpt4o")
     return SceneGraphCaptionResource(**_given(max_chars=environment.observation_chars))
 
 
@@ -80,9 +78,8 @@ def gathered(names: Sequence[str]) -> dg.ResourceDefinition:
 def _backend(name: str, backend: str) -> Backend:
     backends = OPERATORS[name]
     if backend not in backends:
-        raise BadEnvironment(
-            f"MMAT_OPERATORS gives {name} the backend {backend!r}; it may be {', '.join(backends)} or off"
-        )
+        raise BadEnvironment(f"MMAT_OPERATORS: {name} has no backend {backend!r}, but {', '.join(backends)} and off")
+
     return backends[backend]
 
 

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import TypeAlias
@@ -120,15 +121,22 @@ class VisionWorkers:
         return []
 
     def _choose(self, worker: "_Worker") -> list[_Job]:
-        """Take the first job, before it one whose image `worker` has decoded; and what fits into a batch with it."""
+        """Take the first job, before it one whose image `worker` has decoded; and what fits into a batch with it.
+
+        One whose image another worker has decoded comes last.
+        """
         if not self._waiting:
             return []
-        known = (job for job in self._waiting if job.task.sha256 in worker.images and not job.tries)
-        first = next(known, self._waiting[0])
+        first = min(self._waiting, key=partial(self._distance, worker))
         batch = [first] if first.tries else self._batch(first)
         chosen = set(map(id, batch))
         self._waiting = [job for job in self._waiting if id(job) not in chosen]
         return batch
+
+    def _distance(self, worker: "_Worker", job: _Job) -> int:
+        if job.tries or job.task.sha256 in worker.images:
+            return 0
+        return 1 + any(job.task.sha256 in other.images for other in self._workers)
 
     def _batch(self, first: _Job) -> list[_Job]:
         alike = [job for job in self._waiting if job is not first and job.handling == first.handling and not job.tries]

@@ -5,6 +5,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from mmat_dagster.tools import Sight
 from resources.vision_worker import THREADS, Glance, VisionModel
 
@@ -19,10 +21,9 @@ class Obedient(VisionModel):
         for glance in glances:
             obey(glance.question)
         threads = {os.environ[name] for name in THREADS}
-        told = {"model": self.name, "process": os.getpid(), "at_once": len(glances), "threads": sorted(threads)}
-        return [
-            Sight(text=f"{glance.image.size} {', '.join(glance.phrases)}", details=dict(told)) for glance in glances
-        ]
+        told: dict[str, JsonValue] = {"model": self.name, "process": os.getpid(), "at_once": len(glances)}
+        details: JsonValue = {**told, "threads": [*sorted(threads)]}
+        return [Sight(text=f"{glance.image.size} {', '.join(glance.phrases)}", details=details) for glance in glances]
 
 
 class Forgetful(VisionModel):
