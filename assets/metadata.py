@@ -33,11 +33,18 @@ def describe(pipeline: Pipeline, built: Built) -> dict[str, Any]:
         "location": dg.MetadataValue.path(pipeline.store.locate(folder)),
         "dagster/row_count": manifest.rows,
     }
+    if manifest.dataset == "rationales":
+        metadata["operators"] = dg.MetadataValue.md(_operators(pipeline))
     example = next(iter(parts.read_records(pipeline.store, manifest, RECORDS[manifest.dataset])), None)
     if example is not None:
         sample = example if isinstance(example, Sample) else example.sample
         metadata["sample"] = dg.MetadataValue.md(f"{_picture(pipeline, sample)}\n\n{to_markdown(example)}")
     return metadata
+
+
+def _operators(pipeline: Pipeline) -> str:
+    rows = "".join(f"| {name} | {operator.version} |\n" for name, operator in pipeline.operators.items())
+    return f"| operator | version |\n|---|---|\n{rows}"
 
 
 def _counts(title: str, counts: Mapping[str, int]) -> str:
