@@ -8,7 +8,7 @@ upwards (the axis of a chart) is a line of its own.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 
@@ -28,7 +28,10 @@ FILLED = 0.75
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Piece:
-    """A recognised text and its upright box, in pixels; its baseline falls by `slope` pixels for each to the right."""
+    """A recognised text and its upright box, in pixels; its baseline falls by `slope` pixels for each to the right.
+
+    `score` is how certain it is, 0..1; it decides no order.
+    """
 
     y1: float
     x1: float
@@ -36,6 +39,7 @@ class Piece:
     x2: float
     text: str
     slope: float = 0.0
+    score: float = field(default=1.0, compare=False)
 
     @property
     def runs_upwards(self) -> bool:
