@@ -6,6 +6,7 @@ faces       dlib's photos: annotated boxes, and found boxes that overlap them
 """
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,10 +15,13 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
+from mmat_dagster.operators.reading_order import PIECE_SEPARATOR
+
 Region: TypeAlias = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels."""
 
 MIN_OVERLAP = 0.3
+_LEAVES = re.compile(r"\d(, \d)+")
 # Before the text of a line of SROIE stand the four corners of its box.
 CORNERS = 8
 
@@ -95,9 +99,15 @@ class Photo:
 
 
 def cells_found(cells: Iterable[str], text: str) -> Found:
-    """Count the cells that stand in `text`, white space and case aside."""
-    read = _bare(text)
-    found = [_bare(cell) in read for cell in cells]
+    """Count the cells that stand in `text`, white space and case aside.
+
+    The leaves of a stem-and-leaf plot are annotated as `1, 3, 7` and printed as `1  3  7`: they are found where these
+    digits follow each other in one line, in one piece or several.
+    """
+    read, lines = _bare(text), _bare(text.replace(PIECE_SEPARATOR, ""))
+    found = [
+        _bare(cell.replace(", ", "")) in lines if _LEAVES.fullmatch(cell) else _bare(cell) in read for cell in cells
+    ]
     return Found(found=sum(found), whole=len(found))
 
 
