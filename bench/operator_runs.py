@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pydantic import JsonValue
+
 from mmat_dagster.operators.observation import MAX_CHARS
 from mmat_dagster.tools import Failed, Look, Operator, Sight
 
@@ -35,7 +37,7 @@ class TypicalOcr(Operator):
 
     async def look(self, looks: Sequence[Look]) -> Sequence[Sight | Failed]:
         self.looks += len(looks)
-        piece = {"text": "Monday", "box": [10, 20, 90, 44], "score": 0.998}
+        piece: JsonValue = {"text": "Monday", "box": [10, 20, 90, 44], "score": 0.998}
         return [Sight(text="Monday | $4.50; " * 10, details={"lines": [[piece, piece]] * 10}) for _ in looks]
 
 
@@ -87,7 +89,11 @@ def _bare_ocr() -> Callable[[Path], str]:
     cv2.setNumThreads(1)
     threads = {f"EngineConfig.onnxruntime.{each}_op_num_threads": 1 for each in ("intra", "inter")}
     engine = RapidOCR(params={"Global.log_level": "critical", **threads})
-    return lambda path: "; ".join(engine(str(path), use_cls=False).txts or ())
+    return lambda path: "; ".join(_texts(engine(str(path), use_cls=False)))
+
+
+def _texts(found: Any) -> Sequence[str]:
+    return found.txts or ()
 
 
 def _bare_faces() -> Callable[[Path], str]:

@@ -1,8 +1,8 @@
 """How well and how fast operators see, beside the bare libraries, all in one run; and the search's own measures.
 
-    python -m bench.operators [--data DIR] [--tables 100] [--speed-images 40] [--rounds 3] [accuracy speed cache search]
+    python -m bench.operators [--data DIR] [--tables 100] [--speed-images 40] [--rounds 3] [PART ...]
 
-accuracy   cells of TabMWP's tables, words of SROIE's receipts, annotated faces: through the operator, and by the library
+accuracy   cells of TabMWP's tables, words of SROIE's receipts, annotated faces: by operator and library
 speed      images/s through the whole operator path (cache off) with 1 and 2 workers, beside the bare library's loop in
            1 and 2 processes; CPU seconds of all processes that take part
 cache      looks/s that the cache answers, through the same path
@@ -62,7 +62,7 @@ def measure_accuracy(options: argparse.Namespace) -> None:
     tables = truth.read_tables(options.data / "sources" / "tabmwp", options.tables)
     images = [table.image for table in tables]
     ours, bare = _see("ocr", images), _see_barely("ocr", images)
-    for title, wanted in (("cells", lambda cell: True), ("numeric cells", truth.is_number)):
+    for title, wanted in (("cells", bool), ("numeric cells", truth.is_number)):
         counted = [
             sum(
                 (truth.cells_found(filter(wanted, table.cells), text) for table, text in _pairs(tables, each)),
@@ -190,7 +190,7 @@ def measure_cache(options: argparse.Namespace) -> None:  # noqa: ARG001
 
 def measure_search(options: argparse.Namespace) -> None:  # noqa: ARG001
     """Run the search's own benchmark."""
-    subprocess.run([sys.executable, "-m", "bench.search"], check=True, cwd=ROOT)  # noqa: S603
+    subprocess.run([sys.executable, "-m", "bench.search"], check=True, cwd=ROOT)
 
 
 def _see(operator: str, images: Sequence[Path]) -> dict[str, str]:

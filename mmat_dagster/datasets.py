@@ -30,6 +30,7 @@ CODE: Mapping[DatasetName, tuple[str, ...]] = {
         "schema.py",
         "wire.py",
         "answers.py",
+        "operators/findings.py",
         "operators/looking.py",
         "operators/observation.py",
         "operators/source_boxes.py",

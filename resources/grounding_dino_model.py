@@ -133,7 +133,7 @@ class GroundingDinoModel(VisionModel):
 
     def _told(self, glance: Glance, found: Iterable[Thing]) -> Sight:
         """Tell of each phrase what was found under the text that it was asked as."""
-        ordered = sorted(found, key=lambda thing: -thing.score)
+        ordered = sorted(found, key=lambda thing: -(thing.score or 0.0))
         things = [
             Thing(phrase=phrase, box=thing.box, score=thing.score)
             for phrase in dict.fromkeys(glance.phrases)

@@ -21,7 +21,7 @@ from resources.vision_workers import Handling, VisionWorkers, close_workers, ope
 
 SHARED_LANE = "processor"
 # The engine's files that decide what a model gets to see and how its results are told.
-LOOKED_AT_BY = ("pixels.py", "operators/reading_order.py")
+LOOKED_AT_BY = ("pixels.py", "operators/findings.py", "operators/reading_order.py")
 
 
 class LocalOperator(dg.ConfigurableResource[Operator], Operator):

@@ -16,6 +16,7 @@ from resources.face_detection import LARGEST_PX, SlimeFaceDetection
 from resources.local_operator import SHARED_LANE
 from resources.vision_workers import close_workers, open_workers
 from tests.builders import make_sample
+from tests.looking import see, tell
 from tests.portrait import Region, draw_face, face_at, with_faces
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -30,11 +30,14 @@ class Face:
 
 @dataclass(frozen=True, kw_only=True)
 class Thing:
-    """Something that a phrase names: x1, y1, x2, y2 as shares of the image's width and height."""
+    """Something that a phrase names: x1, y1, x2, y2 as shares of the image's width and height, and how certain it is.
+
+    What people have marked has no score.
+    """
 
     phrase: str
     box: tuple[float, float, float, float]
-    score: float
+    score: float | None = None
 
 
 def piece_at(size: tuple[int, int], corners: Sequence[Sequence[float]], text: str, score: float) -> Piece:
@@ -70,7 +73,7 @@ def faces_sight(faces: Iterable[Face]) -> Sight:
 def things_sight(things: Sequence[Thing], phrases: Sequence[str]) -> Sight:
     """Return the boxes of each phrase that was found, in the order of `phrases`, best first.
 
-    A box that is told twice with two decimals is told once, and one that has no size then is left out of the text.
+    A box that is told twice with two decimals is told once; one of a small thing may have no size then.
     """
     told: dict[str, list[list[float]]] = {}
     for phrase in phrases:
@@ -94,7 +97,8 @@ def _faces(boxes: Sequence[tuple[int, int, int, int]]) -> str:
 
 def _thing(thing: Thing) -> dict[str, JsonValue]:
     box: list[JsonValue] = [round(edge, 4) for edge in thing.box]
-    return {"phrase": thing.phrase, "box": box, "score": round(thing.score, 4)}
+    score: dict[str, JsonValue] = {} if thing.score is None else {"score": round(thing.score, 4)}
+    return {"phrase": thing.phrase, "box": box, **score}
 
 
 def _boxes(told: dict[str, list[list[float]]]) -> str:
@@ -103,8 +107,8 @@ def _boxes(told: dict[str, list[list[float]]]) -> str:
 
 def _distinct(things: Iterable[Thing]) -> list[list[float]]:
     boxes: list[list[float]] = []
-    for thing in sorted(things, key=lambda thing: -thing.score):
+    for thing in sorted(things, key=lambda thing: -(thing.score or 0.0)):
         box = [round(edge, 2) for edge in thing.box]
-        if box not in boxes and box[0] < box[2] and box[1] < box[3]:
+        if box not in boxes:
             boxes.append(box)
     return boxes

@@ -1,9 +1,9 @@
 """label_bbox from the boxes that the source itself carries."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
-from mmat_dagster.operators.boxes import Region, as_sight
+from mmat_dagster.operators.findings import Thing, things_sight
 from mmat_dagster.operators.observation import MAX_CHARS, one_line
 from mmat_dagster.operators.purposes import PURPOSES
 from mmat_dagster.schema import Box, Sample
@@ -34,17 +34,24 @@ class SourceBoxes(Operator):
 
     async def look(self, looks: Sequence[Look]) -> Sequence[Sight | Failed]:
         """Return `{phrase: [[x1, y1, x2, y2], ...]}` in shares of the image; of the phrases asked for, if any are."""
-        return [as_sight(_regions(look)) for look in looks]
+        return [_sight(look) for look in looks]
 
 
-def _regions(look: Look) -> Iterable[Region]:
+def _sight(look: Look) -> Sight:
     wanted = {one_line(phrase).casefold() for phrase in look.phrases}
-    for box in look.boxes:
-        phrase = one_line(box.phrase)
-        if not wanted or phrase.casefold() in wanted:
-            yield Region(phrase=phrase, box=_shares(box, look.width, look.height))
+    named = [(one_line(box.phrase), box) for box in look.boxes]
+    things = [
+        Thing(phrase=phrase, box=_shares(box, look.width, look.height))
+        for phrase, box in named
+        if not wanted or phrase.casefold() in wanted
+    ]
+    return things_sight(things, tuple(dict.fromkeys(thing.phrase for thing in things)))
 
 
 def _shares(box: Box, width: int, height: int) -> tuple[float, float, float, float]:
     (x1, x2), (y1, y2) = sorted((box.x1, box.x2)), sorted((box.y1, box.y2))
-    return x1 / width, y1 / height, x2 / width, y2 / height
+    return _share(x1, width), _share(y1, height), _share(x2, width), _share(y2, height)
+
+
+def _share(edge: float, size: int) -> float:
+    return min(max(edge / size, 0.0), 1.0)
