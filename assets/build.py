@@ -107,9 +107,9 @@ def _build_source(
 ) -> None:
     with Reporter(context.log) as reporter:
         with_upstream = config.upstream == "build"
-        before = pipeline.teacher.spending
+        before = pipeline.spendings
         for built in pipeline.build(dataset, source, reporter.report, with_upstream=with_upstream):
-            after = pipeline.teacher.spending
+            after = pipeline.spendings
             if built.manifest.dataset == dataset or not _is_recorded(context, built):
                 _record(context, pipeline, built, describe_spending(before, after))
             before = after

@@ -1,5 +1,6 @@
 """What the teacher has cost and will cost, as the Dagster UI shows it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -9,10 +10,24 @@ from mmat_dagster.progress import duration
 from mmat_dagster.spending import Quote, Spending
 
 
-def describe_spending(before: Spending | None, after: Spending | None) -> dict[str, Any]:
-    """Return as metadata what the teacher cost between two counts; nothing for a teacher that costs nothing."""
-    if before is None or after is None:
-        return {}
+def describe_spending(before: Mapping[str, Spending], after: Mapping[str, Spending]) -> dict[str, Any]:
+    """Return as metadata what teacher and search cost between two counts; nothing for what costs nothing."""
+    metadata = _describe_teacher(before["teacher"], after["teacher"]) if "teacher" in after else {}
+    return metadata | (_describe_search(before["search"], after["search"]) if "search" in after else {})
+
+
+def _describe_search(before: Spending, after: Spending) -> dict[str, Any]:
+    return {
+        "search_queries_paid": after.calls - before.calls,
+        "search_results_reused": after.reused - before.reused,
+        "search_refused": after.refused - before.refused,
+        "search_retries": after.retries - before.retries,
+        "search_rate_limited": after.limited - before.limited,
+        "search_spent_usd": round((after.spent_usd or 0.0) - (before.spent_usd or 0.0), 6),
+    }
+
+
+def _describe_teacher(before: Spending, after: Spending) -> dict[str, Any]:
     prompt = after.prompt_tokens - before.prompt_tokens
     cached = after.cached_tokens - before.cached_tokens
     metadata: dict[str, Any] = {

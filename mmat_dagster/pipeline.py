@@ -26,6 +26,7 @@ from mmat_dagster.progress import Pending, Report, Tally
 from mmat_dagster.schema import DatasetName, Dialogue, OrrDialogue, Rationale, Rejection, Sample, SourceName
 from mmat_dagster.sources import READERS, check_layout
 from mmat_dagster.sources.state import source_state
+from mmat_dagster.spending import Spending
 from mmat_dagster.stages.foundation import read_samples
 from mmat_dagster.stages.integration import integrate
 from mmat_dagster.stages.rationale import MAX_TURNS, REFLECTION_TURNS, Toolbox, write_rationale
@@ -123,6 +124,12 @@ class Pipeline:
         if manifest is None or manifest.key != self._key(dataset, source, stands_on):
             return None
         return _built(manifest, stands_on, len(manifest.parts))
+
+    @property
+    def spendings(self) -> Mapping[str, Spending]:
+        """What asking has cost, by who was asked: `teacher` (operators that ask its model included) and `search`."""
+        asked = {"teacher": self.teacher.spending, "search": self.search.over(None).spending}
+        return {name: spending for name, spending in asked.items() if spending is not None}
 
     @cached_property
     def pictures(self) -> PicturesOnDisk:
