@@ -3,6 +3,7 @@
 import pytest
 
 from mmat_dagster import wire
+from mmat_dagster.census import census
 from mmat_dagster.interfaces import Finding, Operator
 from mmat_dagster.schema import Observation, Rationale, Rejection, Sample, Step, Transcript, Turn
 from mmat_dagster.stages.integration import integrate, integrated
@@ -10,7 +11,7 @@ from mmat_dagster.stages.rationale import FAILED, NOTHING_FOUND, Toolbox, write_
 from mmat_dagster.stages.reflection import REMARKS, is_mathematical, reflect
 from mmat_dagster.tools import Passage
 from tests.builders import SAMPLE, make_sample
-from tests.fakes import BrokenOperator, NoPictures, ScriptedTeacher, ToldOperator, ToldRetriever
+from tests.fakes import BrokenOperator, BrokenRetriever, NoPictures, ScriptedTeacher, ToldOperator, ToldRetriever
 
 LOOK = Step(thought="I read the table.", operators=("ocr",), signal="continue")
 END = Step(thought="The sand is $2.", signal="end")
@@ -53,6 +54,21 @@ async def test_a_search_that_finds_nothing_says_so() -> None:
     written = await write_rationale(SAMPLE, ScriptedTeacher(search, END), tools())
     assert isinstance(written, Rationale)
     assert written.turns[0].observations == (Observation(tool="rag", text=NOTHING_FOUND),)
+
+
+async def test_a_search_that_fails_is_told_and_counted_and_the_teacher_goes_on() -> None:
+    search = Step(thought="Search.", rag_query="price of sand", signal="continue")
+    written = await write_rationale(SAMPLE, ScriptedTeacher(search, END), tools(retriever=BrokenRetriever()))
+    assert isinstance(written, Rationale)
+    assert written.turns[0].observations == (Observation(tool="rag", text=FAILED),)
+    assert census([written]) == {"2 turns": 1, "rag called": 1, "rag failed": 1}
+
+
+async def test_a_search_is_told_the_question_that_it_is_for() -> None:
+    search = Step(thought="Search.", rag_query="price of sand", signal="continue")
+    found = ToldRetriever()
+    await write_rationale(SAMPLE, ScriptedTeacher(search, END), tools(retriever=found))
+    assert (found.queries, found.questions) == (["price of sand"], ["How much is the sand?"])
 
 
 async def test_a_failed_operator_is_told_and_the_teacher_goes_on() -> None:

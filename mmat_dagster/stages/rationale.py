@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from mmat_dagster.interfaces import Operator, OperatorFailed, Pictures, Teacher
 from mmat_dagster.operators.observation import one_line
 from mmat_dagster.schema import Observation, Rationale, Rejection, RejectionReason, Sample, Step, Turn
-from mmat_dagster.tools import Retriever
+from mmat_dagster.tools import Retriever, SearchFailed
 from mmat_dagster.wire import RAG
 
 # At most so many assistant turns stand before the answer; a reflection needs two of them.
@@ -40,7 +40,7 @@ class Toolbox:
         """Run what `step` calls, all at once; the results stand in the order of the calls, RAG last."""
         calls = [self._operate(sample, name) for name in step.operators]
         if step.rag_query is not None:
-            calls.append(self._search(step.rag_query))
+            calls.append(self._search(step.rag_query, sample.bare_question))
         return tuple(item for result in await asyncio.gather(*calls) for item in result)
 
     async def _operate(self, sample: Sample, name: str) -> list[Observation]:
@@ -50,8 +50,11 @@ class Toolbox:
             text = FAILED
         return [Observation(tool=name, text=text)]
 
-    async def _search(self, query: str) -> list[Observation]:
-        passages = await self.retriever.search(query, TOP_K)
+    async def _search(self, query: str, question: str) -> list[Observation]:
+        try:
+            passages = await self.retriever.search(query, TOP_K, question)
+        except SearchFailed:
+            return [Observation(tool=RAG, text=FAILED)]
         found = [Observation(tool=RAG, text=one_line(f"{passage.title}: {passage.text}")) for passage in passages]
         return found or [Observation(tool=RAG, text=NOTHING_FOUND)]
 
