@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chat_server import ChatServer
+from tests.google_server import GoogleServer
 
 
 @pytest.fixture(autouse=True)
@@ -18,4 +19,11 @@ def _no_proxy_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
 def chat_server() -> Iterator[ChatServer]:
     """Yield a running OpenAI-compatible server on loopback, without a script yet."""
     with ChatServer() as server:
+        yield server
+
+
+@pytest.fixture
+def google_server() -> Iterator[GoogleServer]:
+    """Yield a running search server on loopback, without a script yet."""
+    with GoogleServer() as server:
         yield server
