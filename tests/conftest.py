@@ -22,8 +22,14 @@ def chat_server() -> Iterator[ChatServer]:
         yield server
 
 
-@pytest.fixture
-def google_server() -> Iterator[GoogleServer]:
-    """Yield a running search server on loopback, without a script yet."""
+@pytest.fixture(scope="session")
+def _lasting_google_server() -> Iterator[GoogleServer]:
     with GoogleServer() as server:
         yield server
+
+
+@pytest.fixture
+def google_server(_lasting_google_server: GoogleServer) -> GoogleServer:
+    """Return a running search server on loopback, without a script yet; to start one takes longer than most tests."""
+    _lasting_google_server.reset()
+    return _lasting_google_server

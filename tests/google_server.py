@@ -54,12 +54,16 @@ class GoogleServer:
     """Serves GET /customsearch/v1 while it is entered; `received` keeps every request. Set `script` first."""
 
     def __init__(self) -> None:
-        self.script: Script = lambda asked: google_error(418, "no reply is scripted")
+        self.script: Script = _unscripted
         self.received: list[Received] = []
         self._socket = socket.create_server(("127.0.0.1", 0))
         app = Starlette(routes=[Route(PATH, self._search), Route("/elsewhere", self._search)])
         self._server = Peer(uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
+
+    def reset(self) -> None:
+        """Forget the script and what was received."""
+        self.script, self.received = _unscripted, []
 
     @property
     def host(self) -> str:
@@ -98,6 +102,10 @@ class GoogleServer:
             body = reply.body.encode() if isinstance(reply.body, str) else reply.body
             return CutResponse(body, reply.headers, lambda: self._server.hang_up(request))
         return Response(reply.body, reply.status, dict(reply.headers), reply.media_type)
+
+
+def _unscripted(asked: Asked) -> SearchReply:
+    return google_error(418, "no reply is scripted")
 
 
 def item(number: int, **changes: object) -> dict[str, object]:

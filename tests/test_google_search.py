@@ -7,6 +7,8 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mmat_dagster.operators.observation import CUT
 from mmat_dagster.tools import OperatorUnavailable, Passage
@@ -18,8 +20,16 @@ from resources.search import BM25Search
 from tests.google_server import ENGINE, ONE_PAGE, Asked, GoogleServer, SearchReply, in_turn, item, page
 from tests.searching import make_search, search
 
-
 ROOT = Path(__file__).resolve().parents[1]
+
+
+async def test_a_proxy_of_the_environment_is_used(
+    google_server: GoogleServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", google_server.host)
+    google_server.script = in_turn(ONE_PAGE)
+    assert await search(make_search("http://search.invalid/customsearch/v1", tmp_path))
+    assert google_server.received[0].headers["host"] == "search.invalid"
 
 
 async def test_results_become_passages_best_first(google_server: GoogleServer, tmp_path: Path) -> None:
@@ -255,6 +265,13 @@ async def test_a_query_that_is_too_long_is_cut_at_a_word(google_server: GoogleSe
     assert MAX_QUERY_CHARS - 10 < len(query) <= MAX_QUERY_CHARS
     assert query.endswith(" -site:b.org -site:c.org")
     assert words.startswith(query.removesuffix(" -site:b.org -site:c.org") + " ")
+
+
+@given(st.text(), st.integers(1, 30))
+def test_a_cut_query_is_the_beginning_of_it(text: str, room: int) -> None:
+    cut = cut_at_word(text, room)
+    assert len(cut) <= room
+    assert text.startswith(cut)
 
 
 def test_a_word_that_is_too_long_is_cut() -> None:
