@@ -7,6 +7,7 @@ from typing import Any
 from mmat_dagster.answers import states_gold
 from mmat_dagster.operators.looking import FAILED
 from mmat_dagster.schema import Dialogue, Rationale, Turn
+from mmat_dagster.stages.rationale import SEARCH_FAILED
 from mmat_dagster.wire import RAG
 
 
@@ -31,4 +32,6 @@ def _calls(turns: Iterable[Turn]) -> Iterator[str]:
         yield from (f"{name} called" for name in turn.step.operators)
         if turn.step.rag_query is not None:
             yield f"{RAG} called"
-        yield from (f"{item.tool} failed" for item in turn.observations if FAILED in item.text)
+        yield from (
+            f"{item.tool} failed" for item in turn.observations if FAILED in item.text or item.text == SEARCH_FAILED
+        )

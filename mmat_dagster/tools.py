@@ -22,6 +22,10 @@ class OperatorUnavailable(Exception):
     """
 
 
+class SearchFailed(Exception):
+    """One query got no answer, while others do; the dialogue goes on and says so."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Look:
     """One image to look at, and what is asked of it.
@@ -129,8 +133,9 @@ class Retriever(ABC):
     async def search(self, query: str, top_k: int, question: str = "") -> tuple[Passage, ...]:
         """Return at most `top_k` passages, best first; an empty tuple where nothing matches.
 
-        `question` is what the search is for: its language is the language of what is searched. Raises
-        OperatorUnavailable where no query can be answered, BudgetReached and LedgerError where searching costs money.
+        `question` is what the search is for: its language is the language of what is searched. Raises SearchFailed
+        where this query cannot be answered, OperatorUnavailable where none can, and BudgetReached and LedgerError where
+        searching costs money.
         """
 
 

@@ -1,4 +1,4 @@
-"""Asks a chat server through the ledger: claims, sends, stores, and only then tells.
+"""Asks a paid server through the ledger: claims, sends, stores, and only then tells.
 
 ledger has it -> told         else claim -> send -> Answered -> stored -> told
                                                  -> Again    -> still troubled after all attempts: whose fault?
@@ -17,7 +17,7 @@ from mmat_dagster.ledger.ledger import Ledger
 from mmat_dagster.ledger.orders import Admit, Settle, StoredReply, Terms, Withdraw
 from resources.chat_attempts import Attempts, Health, Patience
 from resources.chat_counts import Counts
-from resources.chat_http import Again, Answered, ChatServer, Hopeless, Outcome
+from resources.outcomes import Again, Answered, Hopeless, Outcome, Server
 
 # Until the first reply has told of limits and of how long replies are, so many requests may be under way.
 FIRST_STEPS = 16
@@ -45,7 +45,7 @@ class Asker:
     the cheapest errand there is, whose answer tells that the server is well.
     """
 
-    server: ChatServer
+    server: Server
     ledger: Ledger
     terms: Terms
     patience: Patience
@@ -206,7 +206,7 @@ class Asker:
             else:
                 advice = (
                     f"{self.server.name} fails after {self.patience.max_retries} retries: "
-                    f"check `base_url`, the network and `timeout_s` ({outcome.said})"
+                    f"check {self.server.fields_to_check} ({outcome.said})"
                 )
             self._failure = advice
         return TeacherUnavailable(self._failure)
@@ -216,7 +216,7 @@ class Asker:
             raise TeacherUnavailable(self._failure or ENDING)
 
     async def look_up_once(self) -> None:
-        """Look the model up, before the first request; raise TeacherUnavailable where it cannot be asked."""
+        """Look up what is asked, before the first request; raise TeacherUnavailable where it cannot be asked."""
         if self._looked_up is None:
             self._looked_up = asyncio.create_task(self.look_up())
         try:

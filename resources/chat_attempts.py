@@ -14,7 +14,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_expone
 from mmat_dagster.ledger.ledger import Ledger
 from mmat_dagster.ledger.orders import Resend, SlowDown, Terms
 from resources.chat_counts import Counts
-from resources.chat_http import Again, ChatServer, Outcome
+from resources.outcomes import Again, Outcome, Server
 
 LONGEST_BACKOFF_S = 60.0
 # A server's "in 2 s" is told to many at once: they come back spread over a little longer.
@@ -45,7 +45,7 @@ class Attempts:
     The first attempt's tokens were taken when it was admitted. `last_begun_at` is when the last one began.
     """
 
-    server: ChatServer
+    server: Server
     ledger: Ledger
     terms: Terms
     patience: Patience

@@ -29,7 +29,8 @@ from mmat_dagster.ledger.orders import StoredReply, Terms
 from mmat_dagster.spending import BatchState
 from resources.chat_calls import PASSING, call, refusal
 from resources.chat_counts import Counts
-from resources.chat_http import HOPELESS, MISCONFIGURED, NO_QUOTA, OF_THIS_REQUEST, Answered, ChatServer
+from resources.chat_http import HOPELESS, MISCONFIGURED, NO_QUOTA, OF_THIS_REQUEST, ChatServer
+from resources.outcomes import Answered
 
 TAG = "mmat_batch"
 TOKEN_LIMIT = "token_limit_exceeded"  # noqa: S105 - the API's word for too many tokens queued

@@ -8,7 +8,8 @@ import openai
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential, wait_random
 
 from mmat_dagster.interfaces import TeacherUnavailable
-from resources.chat_http import ChatServer, Hopeless, causes
+from resources.chat_http import ChatServer, causes
+from resources.outcomes import Hopeless
 
 ATTEMPTS = 5
 LONGEST_PAUSE_S = 30.0

@@ -1,4 +1,4 @@
-"""One attempt at a chat-completions request over HTTP, and the class of what came of it: the class decides.
+"""One attempt at a chat-completions request over HTTP, and the class of what came of it.
 
 Answered   200, or an error that this request would get again (400, 413, 422): kept in the ledger
 Again      408, 409, 429, 5xx, a lost or silent connection, a body that is none: worth another attempt
@@ -8,7 +8,7 @@ Hopeless   401, 402, 403, 404, no quota, settings that the model does not take: 
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import ClassVar
 
 import httpx2
 import openai
@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from mmat_dagster.chat.replies import parse_error, read_usage
 from mmat_dagster.ledger.accounts import Paid
 from mmat_dagster.ledger.buckets import RateSeen
+from resources.outcomes import Again, Answered, Hopeless, Outcome
 
 OK = 200
 TOO_MANY = 429
@@ -38,37 +39,6 @@ HOPELESS: Mapping[int, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answered:
-    """A response that is worth keeping."""
-
-    status: int
-    body: bytes
-    paid: Paid
-    request_id: str | None
-    seen: RateSeen | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Again:
-    """Trouble that may pass; `after_s` where the server says when."""
-
-    kind: Literal["transient", "limit"]
-    said: str
-    after_s: float | None = None
-    seen: RateSeen | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hopeless:
-    """Trouble that every request would meet, and what to do about it."""
-
-    advice: str
-
-
-Outcome: TypeAlias = Answered | Again | Hopeless
-
-
-@dataclass(frozen=True, kw_only=True)
 class ChatServer:
     """A chat-completions server, reached through the SDK's client; `key` is what must never be told."""
 
@@ -77,6 +47,8 @@ class ChatServer:
     model: str
     key: str
     timeout_s: float
+
+    fields_to_check: ClassVar[str] = "`base_url`, the network and `timeout_s`"
 
     async def post(self, body: bytes) -> Outcome:
         """Send one request, once."""

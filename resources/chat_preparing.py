@@ -20,7 +20,7 @@ from mmat_dagster.ledger.accounts import Paid
 from mmat_dagster.ledger.orders import StoredReply
 from mmat_dagster.spending import Forecast
 from resources.chat_asker import Errand
-from resources.chat_http import Answered
+from resources.outcomes import Answered
 
 CANARY_TOKENS = 64
 

@@ -187,7 +187,7 @@ class GPT4o(dg.ConfigurableResource[ChatModel], ChatModel):
             self._counts.lose(ledger.lost)
             async with self._client() as client:
                 asker = self._asker(client, ledger, label)
-                desk = self._desk(asker.server, ledger)
+                desk = self._desk(self._server(client), ledger)
                 if self.mode == "batch":
                     await desk.tend_or_fail()
                 self._askers[loop] = asker

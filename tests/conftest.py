@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chat_server import ChatServer
+from tests.google_server import GoogleServer
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +20,16 @@ def chat_server() -> Iterator[ChatServer]:
     """Yield a running OpenAI-compatible server on loopback, without a script yet."""
     with ChatServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def _lasting_google_server() -> Iterator[GoogleServer]:
+    with GoogleServer() as server:
+        yield server
+
+
+@pytest.fixture
+def google_server(_lasting_google_server: GoogleServer) -> GoogleServer:
+    """Return a running search server on loopback, without a script yet; to start one takes longer than most tests."""
+    _lasting_google_server.reset()
+    return _lasting_google_server

@@ -18,7 +18,7 @@ from mmat_dagster.interfaces import (
 from mmat_dagster.operators.observation import MAX_CHARS
 from mmat_dagster.schema import DatasetName, ImageRef, Rejection, Sample, SourceName, Step, Transcript, Turn
 from mmat_dagster.spending import Spending
-from mmat_dagster.tools import Failed, Look, Operator, Passage, Retriever, SearchEngine, Sight
+from mmat_dagster.tools import Failed, Look, Operator, Passage, Retriever, SearchEngine, SearchFailed, Sight
 
 
 class NoPictures(Pictures):
@@ -71,6 +71,7 @@ class ToldRetriever(Retriever, SearchEngine):
     def __init__(self, *passages: Passage) -> None:
         self.passages = passages
         self.queries: list[str] = []
+        self.questions: list[str] = []
 
     @property
     def version(self) -> str:
@@ -81,7 +82,15 @@ class ToldRetriever(Retriever, SearchEngine):
 
     async def search(self, query: str, top_k: int, question: str = "") -> tuple[Passage, ...]:
         self.queries.append(query)
+        self.questions.append(question)
         return self.passages[:top_k]
+
+
+class BrokenRetriever(ToldRetriever):
+    """A search that never gets an answer."""
+
+    async def search(self, query: str, top_k: int, question: str = "") -> tuple[Passage, ...]:
+        raise SearchFailed("out of order")
 
 
 class ScriptedTeacher(Teacher):

@@ -3,15 +3,16 @@
 import pytest
 
 from mmat_dagster import wire
+from mmat_dagster.census import census
 from mmat_dagster.interfaces import Finding
 from mmat_dagster.operators.looking import FAILED
 from mmat_dagster.schema import Observation, Rationale, Rejection, Sample, Step, Transcript, Turn
 from mmat_dagster.stages.integration import integrate, integrated
-from mmat_dagster.stages.rationale import NOTHING_FOUND, Toolbox, write_rationale
+from mmat_dagster.stages.rationale import NOTHING_FOUND, SEARCH_FAILED, Toolbox, write_rationale
 from mmat_dagster.stages.reflection import REMARKS, is_mathematical, reflect
 from mmat_dagster.tools import Operator, Passage
 from tests.builders import SAMPLE, make_sample
-from tests.fakes import BrokenOperator, ScriptedTeacher, ToldOperator, ToldRetriever
+from tests.fakes import BrokenOperator, BrokenRetriever, ScriptedTeacher, ToldOperator, ToldRetriever
 from tests.looking import Folder
 
 LOOK = Step(thought="I read the table.", operators=("ocr",), signal="continue")
@@ -55,6 +56,21 @@ async def test_a_search_that_finds_nothing_says_so() -> None:
     written = await write_rationale(SAMPLE, ScriptedTeacher(search, END), tools())
     assert isinstance(written, Rationale)
     assert written.turns[0].observations == (Observation(tool="rag", text=NOTHING_FOUND),)
+
+
+async def test_a_search_that_fails_is_told_and_counted_and_the_teacher_goes_on() -> None:
+    search = Step(thought="Search.", rag_query="price of sand", signal="continue")
+    written = await write_rationale(SAMPLE, ScriptedTeacher(search, END), tools(retriever=BrokenRetriever()))
+    assert isinstance(written, Rationale)
+    assert written.turns[0].observations == (Observation(tool="rag", text=SEARCH_FAILED),)
+    assert census([written]) == {"2 turns": 1, "rag called": 1, "rag failed": 1}
+
+
+async def test_a_search_is_told_the_question_that_it_is_for() -> None:
+    search = Step(thought="Search.", rag_query="price of sand", signal="continue")
+    found = ToldRetriever()
+    await write_rationale(SAMPLE, ScriptedTeacher(search, END), tools(retriever=found))
+    assert (found.queries, found.questions) == (["price of sand"], ["How much is the sand?"])
 
 
 async def test_a_failed_operator_is_told_and_the_teacher_goes_on() -> None:

@@ -13,7 +13,7 @@ from mmat_dagster.interfaces import Pictures, Teacher
 from mmat_dagster.operators.looking import LookFunction, look_anew, observe
 from mmat_dagster.operators.observation import one_line
 from mmat_dagster.schema import Observation, Rationale, Rejection, RejectionReason, Sample, Step, Turn
-from mmat_dagster.tools import Operator, Retriever
+from mmat_dagster.tools import Operator, Retriever, SearchFailed
 from mmat_dagster.wire import RAG
 
 # At most so many assistant turns stand before the answer; a reflection needs two of them.
@@ -22,6 +22,7 @@ REFLECTION_TURNS = 2
 # The paper's number of passages that a search returns.
 TOP_K = 3
 NOTHING_FOUND = "no passage found"
+SEARCH_FAILED = "the search failed and returned nothing"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +42,18 @@ class Toolbox:
         """Run what `step` calls, all at once; the results stand in the order of the calls, RAG last."""
         calls = [self._operate(sample, name) for name in step.operators]
         if step.rag_query is not None:
-            calls.append(self._search(sample, step.rag_query))
+            calls.append(self._search(step.rag_query, sample.bare_question))
         return tuple(item for result in await asyncio.gather(*calls) for item in result)
 
     async def _operate(self, sample: Sample, name: str) -> list[Observation]:
         text = await observe(self.operators[name], sample, self.pictures, self.look)
         return [Observation(tool=name, text=text)]
 
-    async def _search(self, sample: Sample, query: str) -> list[Observation]:
-        passages = await self.retriever.search(query, TOP_K, sample.bare_question)
+    async def _search(self, query: str, question: str) -> list[Observation]:
+        try:
+            passages = await self.retriever.search(query, TOP_K, question)
+        except SearchFailed:
+            return [Observation(tool=RAG, text=SEARCH_FAILED)]
         found = [Observation(tool=RAG, text=one_line(f"{passage.title}: {passage.text}")) for passage in passages]
         return found or [Observation(tool=RAG, text=NOTHING_FOUND)]
 
