@@ -1,4 +1,6 @@
-"""The commands of `python -m mmat_dagster`: materialize, show, status, estimate, ledger, batches, sample."""
+"""The commands of `python -m mmat_dagster`: materialize, show, status, estimate, ledger, batches, sample,
+serve-operators.
+"""
 
 import argparse
 import json
@@ -77,6 +79,15 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--source", choices=SOURCES, action="append", help="default: all five; may be repeated")
     sample.add_argument("--seed", type=int, default=0)
     sample.set_defaults(command=_sample)
+    serve = commands.add_parser("serve-operators", help="serve operators over HTTP to other machines' runs")
+    serve.add_argument("--host", default="127.0.0.1", help="the address to listen at (default 127.0.0.1)")
+    serve.add_argument("--port", type=_port, default=8100, help="default 8100; 0: any that is free")
+    serve.add_argument("--operator", action="append", metavar="NAME", help="default: all; may be repeated")
+    serve.add_argument("--max-mb", type=_positive, default=25, metavar="MB", help="the longest request (default 25)")
+    serve.add_argument("--concurrency", type=_positive, metavar="N", help="images at once (default: one a core)")
+    serve.add_argument("--allowed-host", action="append", metavar="HOST", help="how clients call it; may be repeated")
+    serve.add_argument("--no-token", action="store_true", help="let everybody in, whatever the environment holds")
+    serve.set_defaults(command=_serve)
     return parser
 
 
@@ -108,6 +119,21 @@ def _batches(options: argparse.Namespace) -> int:
     from mmat_dagster.accounting import print_batches  # noqa: PLC0415
 
     return print_batches(wait_s=options.poll_s if options.wait else None)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from mmat_dagster.serving import Serving, default_concurrency, serve_operators  # noqa: PLC0415
+
+    serving = Serving(
+        host=options.host,
+        port=options.port,
+        names=tuple(options.operator or ()),
+        max_bytes=options.max_mb * 1_000_000,
+        max_concurrent=options.concurrency or default_concurrency(),
+        allowed_hosts=tuple(options.allowed_host or ()),
+        is_open=options.no_token,
+    )
+    return serve_operators(serving)
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -187,6 +213,13 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError("must be at most 65535")
     return value
 
 
