@@ -23,7 +23,7 @@ LONGEST_PAUSE_S = 60.0
 class Circuit:
     """The state of one line to a server; not for use by several threads.
 
-    Opens for `pause_s` after so many `failures`; is spent once it has stayed open, for all its probes, `give_up_s` long.
+    Opens for `pause_s` after so many `failures`; is spent once it has stayed open so long as `give_up_s`.
     """
 
     failures: int

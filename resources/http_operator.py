@@ -76,7 +76,7 @@ class HttpOperator(dg.ConfigurableResource[Operator], Operator):
     async def session(self, label: str) -> AsyncIterator[None]:  # noqa: ARG002
         """Open connections for the running event loop; the last one to leave closes them."""
         loop = asyncio.get_running_loop()
-        version = self._known or await asyncio.to_thread(self._server_version)
+        version = await asyncio.to_thread(self._server_version)
         if loop not in self._lines:
             self._lines[loop] = self._line(version)
         line = self._lines[loop]

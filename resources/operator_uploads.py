@@ -7,17 +7,16 @@ and says what is wrong further in, and an answer from a cache needs no pixels at
 import asyncio
 import hashlib
 import warnings
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import BinaryIO
 
-from fastapi import Request, UploadFile
+from fastapi import Request
 from PIL import Image, UnidentifiedImageError
 from pydantic import ValidationError
-from starlette.datastructures import FormData
-from starlette.exceptions import HTTPException
-from starlette.types import Message, Receive
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from mmat_dagster.images import DAMAGE, LYING, ORIENTATION, PIXEL_LIMIT
 from mmat_dagster.tools import Look
@@ -68,8 +67,7 @@ async def receive(request: Request, max_bytes: int) -> AsyncIterator[Received]:
     """Read the form of `request` and check it; its file is open within. Raises Refused, and ClientDisconnect."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != MULTIPART:
         raise Refused(400, "malformed", f"the body must be {MULTIPART}: `image`, one file, and `parameters`, JSON")
-    metered = Request(request.scope, _Meter(receive=request.receive, max_bytes=max_bytes))
-    form = await _form(metered)
+    form = await _form(request, max_bytes)
     try:
         image, parameters = _image(form), _parameters(form)
         width, height = measure(image.file)
@@ -102,30 +100,43 @@ def measure(file: BinaryIO) -> tuple[int, int]:
     return (height, width) if lies else (width, height)
 
 
-@dataclass(kw_only=True)
-class _Meter:
-    """Counts a body while it is received, whatever its headers say of its length."""
+class _Form(MultiPartParser):
+    """A form that must be whole, and leaves no file behind where it is not."""
 
-    receive: Receive
-    max_bytes: int
-    _count: int = field(default=0, init=False)
+    is_whole = False
 
-    async def __call__(self) -> Message:
-        message = await self.receive()
-        self._count += len(message.get("body", b""))
-        if self._count > self.max_bytes:
-            raise Refused(413, "too_large", f"the body is longer than {self.max_bytes:,} bytes")
-        return message
+    def on_end(self) -> None:
+        self.is_whole = True
+
+    async def parse(self) -> FormData:
+        form = await super().parse()
+        if not self.is_whole:
+            # The last part may be missing from the form, and its file with it.
+            for file in self._files_to_close_on_error:
+                file.close()
+            raise MultiPartException("the form is not finished")
+        return form
 
 
-async def _form(request: Request) -> FormData:
+async def _form(request: Request, max_bytes: int) -> FormData:
     try:
-        async with asyncio.timeout(UPLOAD_S):
-            return await request.form(max_files=1, max_fields=1, max_part_size=PARAMETERS_BYTES)
+        async with asyncio.timeout(UPLOAD_S), aclosing(_counted(request, max_bytes)) as body:
+            return await _Form(request.headers, body, max_files=1, max_fields=1, max_part_size=PARAMETERS_BYTES).parse()
     except TimeoutError as error:
         raise Refused(408, "slow", f"the body did not come within {UPLOAD_S:g} s") from error
-    except HTTPException as error:
-        raise Refused(400, "malformed", error.detail) from error
+    except MultiPartException as error:
+        raise Refused(400, "malformed", error.message) from error
+
+
+async def _counted(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
+    """Yield the body as long as it is not too long, whatever its headers say of its length."""
+    count = 0
+    async with aclosing(request.stream()) as stream:
+        async for chunk in stream:
+            count += len(chunk)
+            if count > max_bytes:
+                raise Refused(413, "too_large", f"the body is longer than {max_bytes:,} bytes")
+            yield chunk
 
 
 def _image(form: FormData) -> UploadFile:
@@ -137,7 +148,6 @@ def _image(form: FormData) -> UploadFile:
         raise Refused(400, "malformed", "the form must have `image`, a file: a part with a filename")
     if not image.size:
         raise Refused(415, "not_an_image", "the image is empty: 0 bytes")
-    assert isinstance(image, UploadFile)
     return image
 
 
