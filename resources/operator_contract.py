@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, Json, JsonValue, SkipValidation
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SkipValidation
 
 OPERATORS = "/v1/operators"
 TOKEN_VARIABLE = "MMAT_OPERATOR_TOKEN"  # noqa: S105  the name of it
@@ -51,18 +51,18 @@ class Parameters(BaseModel):
 
 
 class Upload(BaseModel):
-    """The parts of a request."""
+    """The parts of a request: a file, and an object that goes as JSON text, as objects in a form do in OpenAPI."""
 
     model_config = ConfigDict(extra="forbid")
 
     image: Annotated[bytes, SkipValidation] = Field(description="An image file; its name and type do not matter.")
-    parameters: Json[Parameters] = Field(default_factory=Parameters, description="A JSON object as text.")
+    parameters: Parameters = Field(default_factory=Parameters)
 
     @classmethod
     def schema_of_form(cls) -> dict[str, Any]:
         """Return the JSON schema of the form, whole in itself."""
         schema = cls.model_json_schema()
-        schema["properties"]["parameters"]["contentSchema"] = schema.pop("$defs")["Parameters"]
+        schema["properties"]["parameters"] = schema.pop("$defs")["Parameters"]
         return schema
 
 

@@ -115,7 +115,8 @@ def _add_routes(app: FastAPI, desk: "_Desk", guards: Sequence[Any]) -> None:
         responses=_problems(*locked, 421, 503),
         dependencies=guards,
     )
-    form = {MULTIPART: {"schema": Upload.schema_of_form()}}
+    encoding = {"parameters": {"contentType": "application/json"}}
+    form = {MULTIPART: {"schema": Upload.schema_of_form(), "encoding": encoding}}
     app.add_api_route(
         f"{OPERATORS}/{{name}}",
         desk.answer,

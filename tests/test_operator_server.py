@@ -99,7 +99,7 @@ def test_the_openapi_document_tells_every_response_and_loads_nothing_from_elsewh
     assert sorted(operation["responses"]) == "200 400 404 408 413 415 421 422 500 503".split()
     form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert form["required"] == ["image"]
-    assert form["properties"]["parameters"]["contentSchema"]["additionalProperties"] is False
+    assert form["properties"]["parameters"]["additionalProperties"] is False
     assert "HTTPValidationError" not in json.dumps(document)
     assert [httpx2.get(f"{url}/{page}").status_code for page in ("docs", "redoc")] == [404, 404]
 
