@@ -66,8 +66,8 @@ class Operator(ABC):
     """How it is called: lower case letters, digits and `_`."""
     purpose: ClassVar[str]
     """When to use it, as the prompts of teacher and student say."""
-    max_chars: int = MAX_CHARS
-    """A longer observation is cut, and the cut marked."""
+    max_chars: int
+    """A longer observation is cut, and the cut marked. A default here would take the place of a resource's field."""
 
     @property
     @abstractmethod

@@ -5,8 +5,9 @@ open        nobody may send for a while
 half-open   one request is under way, the probe: its success closes the circuit, its failure opens it for twice as long
 
 What one image may be to blame for counts once for each image, however often it is tried: five bad attempts at one
-image say nothing about the server, five images in a row that it failed at do. What no image is to blame for (nobody
-listens, the server says that it is away) counts every time.
+image say nothing about the server, five images in a row that it failed at do. An image that it failed at while it could
+see others is a suspect, and counts no more. What no image is to blame for (nobody listens, the server says that it is
+away) counts every time.
 """
 
 import time
@@ -32,6 +33,7 @@ class Circuit:
     clock: Callable[[], float] = time.monotonic
     state: State = field(default="closed", init=False)
     _blamed: set[str] = field(default_factory=set, init=False)
+    _suspects: set[str] = field(default_factory=set, init=False)
     _blameless: int = field(default=0, init=False)
     _pauses: int = field(default=0, init=False)
     _opened_at: float = field(default=0.0, init=False)
@@ -44,23 +46,23 @@ class Circuit:
             return True
         return self.state == "closed"
 
-    def succeed(self) -> None:
-        """Learn that the server has answered."""
+    def succeed(self, image: str = "") -> None:
+        """Learn that the server has answered, about `image`."""
         self.state = "closed"
+        self._suspects |= self._blamed
+        self._suspects.discard(image)
         self._blamed.clear()
         self._blameless = self._pauses = 0
 
-    def fail(self, blamed: str | None = None) -> None:
-        """Learn that a request has failed; `blamed` names what may be at fault besides the server, if there is any."""
+    def fail(self, image: str | None = None) -> None:
+        """Learn that a request has failed; `image` may be at fault as well as the server, where it is given."""
+        if image is None:
+            self._blameless += 1
+        elif image not in self._suspects:
+            self._blamed.add(image)
         if self.state == "half-open":
             self._pause()
-        if self.state != "closed":
-            return
-        if blamed is None:
-            self._blameless += 1
-        else:
-            self._blamed.add(blamed)
-        if self._blameless + len(self._blamed) >= self.failures:
+        elif self.state == "closed" and self._blameless + len(self._blamed) >= self.failures:
             self._opened_at = self.clock()
             self._pause()
 

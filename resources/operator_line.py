@@ -87,7 +87,7 @@ class Line:
         outcome = await self.server.answer(image, errand.parameters)
         if isinstance(outcome, Again):
             return await self._troubled(errand, outcome)
-        self.circuit.succeed()
+        self.circuit.succeed(errand.look.sha256)
         if isinstance(outcome, Answer):
             self._check_version(outcome.version)
         return outcome
@@ -139,7 +139,10 @@ class Line:
             assert state.outcome is not None
             trouble = state.outcome.result()
             assert isinstance(trouble, Again)
-            return backoff(state) if trouble.after_s is None else trouble.after_s * jitter(state)
+            if trouble.after_s is not None:
+                return trouble.after_s * jitter(state)
+            # An open circuit paces everybody as it is.
+            return backoff(state) if self.circuit.state == "closed" else 0.0
 
         return wait_s
 

@@ -65,6 +65,24 @@ def test_one_image_alone_never_opens_it_and_three_do() -> None:
     assert state_of(circuit) == "open"
 
 
+def test_images_that_failed_while_others_were_seen_count_no_more_until_they_are_seen() -> None:
+    circuit = make_circuit(Clock())
+    for image in "ab":
+        circuit.fail(image)
+    circuit.succeed("c")
+    for image in "abab":
+        circuit.fail(image)
+    circuit.fail("d")
+    circuit.fail("e")
+    assert state_of(circuit) == "closed"
+    circuit.succeed("a")
+    for image in "adf":
+        circuit.fail(image)
+    assert state_of(circuit) == "closed"  # d failed before a was seen
+    circuit.fail("g")
+    assert state_of(circuit) == "open"
+
+
 def test_after_the_pause_one_probe_is_let_through_and_its_success_closes_it() -> None:
     clock = Clock()
     circuit = open_circuit(clock)

@@ -67,5 +67,5 @@ def test_all_that_fits_the_document_is_accepted_with_an_image(api: BaseSchema, d
 
 def draw_case(api: BaseSchema, operation: tuple[str, str], mode: GenerationMode, data: st.DataObject) -> Case[Any]:
     path, method = operation
-    case: Case = data.draw(api[path][method].as_strategy(generation_mode=mode))
+    case: Case[Any] = data.draw(api[path][method].as_strategy(generation_mode=mode))
     return case
