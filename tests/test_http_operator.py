@@ -6,125 +6,38 @@ import logging
 import re
 import socket
 import threading
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
+import dagster as dg
 import pytest
-from starlette.applications import Starlette
+from pydantic import ValidationError
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
 from mmat_dagster.operators.observation import CUT
 from mmat_dagster.operators.purposes import PURPOSES
-from mmat_dagster.tools import Failed, Look, Operator, OperatorUnavailable, Sight
+from mmat_dagster.tools import Failed, Look, OperatorUnavailable, Sight
 from resources.http_operator import HttpFaceDetection, HttpImageCaption, HttpLabelBbox, HttpOCR, HttpOperator
-from resources.operator_server import create_app
 from tests.operator_peers import Measuring, Speaking, look_at, picture, running
+from tests.operator_script import (
+    BAD,
+    GOOD,
+    LISTED,
+    HttpMeasuring,
+    Scripted,
+    answer,
+    error,
+    make_client,
+    scripted,
+    see,
+    serve_app,
+    stop_of,
+)
 from tests.test_gpt4o_key import all_of
 
 TOKEN = "t0ken-that-nobody-may-see"
-BAD = picture(13, 13)
-GOOD = [picture(20 + number, 10) for number in range(12)]
-LISTED = {"operators": [{"name": "measure", "purpose": "measures", "version": "measure 1"}]}
-
-
-class HttpMeasuring(HttpOperator):
-    """The client of Measuring."""
-
-    name: ClassVar[str] = "measure"
-    purpose: ClassVar[str] = "tells how large the image is"
-
-
-def make_client(url: str, kind: type[HttpOperator] = HttpMeasuring, **fields: Any) -> HttpOperator:
-    """Return a client whose patience is short."""
-    quick = {"timeout_s": 5.0, "max_retries": 2, "backoff_s": 0.01, "give_up_s": 1.0, "breaker_pause_s": 0.05}
-    return kind(**{"url": url, **quick, **fields})
-
-
-def serve_app(*operators: Operator, **settings: Any) -> Any:
-    known = {operator.name: operator for operator in operators}
-    return create_app(known, **{"max_bytes": 5_000_000, "max_concurrent": 4, **settings})
-
-
-def error(status: int, message: str = "no", **headers: str) -> Response:
-    told = json.dumps({"error": {"code": "whatever", "message": message}})
-    return Response(
-        told, status, {name.replace("_", "-"): value for name, value in headers.items()}, "application/json"
-    )
-
-
-def answer(**changed: Any) -> Response:
-    told = {"operator": "measure", "version": "measure 1", "text": "seen", "details": None, **changed}
-    return Response(json.dumps(told), media_type="application/json")
-
-
-Reply: TypeAlias = Response | Callable[[Request, bytes], Awaitable[Response]]
-
-
-class Scripted:
-    """Answers looks by `reply`, which is given the image, and lists by `listing`; counts both."""
-
-    def __init__(self, reply: Callable[[bytes], Reply]) -> None:
-        self.reply = reply
-        self.listing = Response(json.dumps(LISTED), media_type="application/json")
-        self.images: list[bytes] = []
-        self.headers: list[dict[str, str]] = []
-        self.listings = self.under_way = self.most = 0
-        self.elsewhere: list[str] = []
-        self.app = Starlette(
-            routes=[
-                Route("/v1/operators", self._list),
-                Route("/v1/operators/measure", self._look, methods=["POST"]),
-                Route("/{path:path}", self._stray, methods=["GET", "POST"]),
-            ]
-        )
-
-    async def _list(self, request: Request) -> Response:
-        self.listings += 1
-        self.headers.append(dict(request.headers))
-        return self.listing
-
-    async def _look(self, request: Request) -> Response:
-        self.headers.append(dict(request.headers))
-        self.under_way += 1
-        self.most = max(self.most, self.under_way)
-        try:
-            async with request.form() as form:
-                image = form["image"]
-                assert not isinstance(image, str)
-                content = await image.read()
-            self.images.append(content)
-            reply = self.reply(content)
-            return reply if isinstance(reply, Response) else await reply(request, content)
-        finally:
-            self.under_way -= 1
-
-    async def _stray(self, request: Request) -> Response:
-        self.elsewhere.append(request.url.path)
-        return answer()
-
-
-@contextmanager
-def scripted(*replies: Reply, then: Reply | None = None) -> Iterator[tuple[Scripted, str]]:
-    """Serve a script that gives `replies` one after the other, then `then` for ever."""
-    remaining = deque(replies)
-    server = Scripted(lambda image: remaining.popleft() if remaining else then or answer())
-    with running(server.app) as url:
-        yield server, url
-
-
-async def see(client: HttpOperator, *images: bytes) -> Sequence[Sight | Failed]:
-    return await client.look([look_at(image) for image in images or (GOOD[0],)])
-
-
-async def stop_of(client: HttpOperator, *images: bytes) -> str:
-    with pytest.raises(OperatorUnavailable) as stop:
-        await see(client, *images)
-    return str(stop.value)
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +107,30 @@ def test_each_operator_sends_what_it_depends_on_and_nothing_else() -> None:
         "image_caption": '{"question":"Who?"}',
     }
     assert {kind.name: kind.purpose for kind in kinds} == dict(PURPOSES)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"max_chars": 20}, {"timeout_s": 0}, {"concurrency": 0}, {"max_retries": -1}, {"give_up_s": 0}]
+)
+@pytest.mark.parametrize("kind", [HttpOperator, HttpOCR])
+def test_fields_out_of_range_are_refused(kind: type[HttpOperator], fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(fields))):
+        kind(**fields)
+
+
+def test_a_run_looks_at_images_by_the_resource(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_TOKEN", TOKEN)
+
+    @dg.asset
+    def seen(operator: HttpMeasuring) -> list[str]:
+        return [operator.version, *(repr(each) for each in asyncio.run(see(operator)))]
+
+    with scripted() as (server, url):
+        client = HttpMeasuring(url=url, token=dg.EnvVar("A_TOKEN"), allowed_hosts=["127.0.0.1"])
+        result = dg.materialize([seen], resources={"operator": client})
+        told = result.output_for_node("seen")
+        assert told == ["measure 1 max_chars=4000", repr(Sight(text="seen"))]
+        assert {headers["authorization"] for headers in server.headers} == {f"Bearer {TOKEN}"}
 
 
 def test_the_version_is_asked_for_once_even_within_a_running_loop() -> None:
@@ -426,112 +363,6 @@ async def test_settings_that_must_not_be_used_are_refused_before_anything_is_sen
 )
 async def test_hosts_that_are_allowed_may_be_spelled_as_one_likes(url: str, allowed: list[str]) -> None:
     assert "does not tell its operators" in await stop_of(make_client(url, allowed_hosts=allowed))
-
-
-async def test_a_poisoned_image_alone_never_stops_a_run() -> None:
-    server = Scripted(lambda image: error(500, "CUDA error") if image == BAD else answer())
-    with running(server.app) as url:
-        client = make_client(url, breaker_failures=2, concurrency=1)
-        for images in ([BAD], [BAD, BAD, BAD], [GOOD[0], BAD, GOOD[1]], [BAD]):
-            told = await see(client, *images)
-            assert [isinstance(each, Failed) for each in told] == [image == BAD for image in images]
-
-
-async def test_several_poisoned_images_among_many_do_not_stop_a_run_either() -> None:
-    poisoned = [picture(13, 13 + number) for number in range(7)]
-    server = Scripted(lambda image: error(500) if image in poisoned else answer())
-    with running(server.app) as url:
-        client = make_client(url, breaker_failures=3, concurrency=2, give_up_s=20.0, breaker_pause_s=0.02)
-        told = await see(client, *poisoned, *GOOD)
-    assert [isinstance(each, Failed) for each in told] == [True] * 7 + [False] * 12
-
-
-async def test_a_server_that_comes_back_loses_nothing() -> None:
-    away = 3 * [error(503, "loading", Retry_After="0"), error(500), error(429, "slowly", Retry_After="0.01")]
-    with scripted(*away) as (_, url):
-        assert await see(make_client(url, max_retries=5, give_up_s=20.0), *GOOD) == [Sight(text="seen")] * 12
-
-
-async def test_a_server_whose_operator_fails_at_everything_ends_the_run() -> None:
-    with scripted(then=error(500, "device lost")) as (server, url):
-        client = make_client(url, breaker_failures=5, concurrency=4)
-        said = await stop_of(client, *GOOD)
-    assert f"measure: the server {url} has answered nothing for 1 s (at last: status 500 device lost)" in said
-    assert server.most <= 4
-    assert len(server.images) < 40
-
-
-async def test_a_server_that_says_it_is_unavailable_is_waited_for_then_ends_the_run() -> None:
-    away = error(503, "the model does not load", Retry_After="0.05")
-    with scripted(then=away) as (_, url):
-        said = await stop_of(make_client(url))
-    assert "(at last: status 503 the model does not load): see whether it is up" in said
-
-
-async def test_a_server_that_dies_ends_the_run_and_fails_no_image() -> None:
-    with ExitStack() as alive:
-        server = Scripted(lambda image: answer())
-        url = alive.enter_context(running(server.app))
-        client = make_client(url)
-        async with client.session("work"):
-            assert await see(client) == [Sight(text="seen")]
-            await asyncio.to_thread(alive.close)
-            said = await stop_of(client, *GOOD)
-            assert "has answered nothing for 1 s (at last: " in said
-            assert "run again" in said
-            assert await stop_of(client, GOOD[0]) == said
-
-
-async def test_a_server_that_hangs_fails_no_image_even_one_by_one() -> None:
-    hangs = threading.Event()
-
-    async def hang(request: Request, image: bytes) -> Response:
-        while not hangs.is_set():  # noqa: ASYNC110  the event is a thread's
-            await asyncio.sleep(0.01)
-        return answer()
-
-    with scripted(then=hang) as (server, url):
-        client = make_client(url, timeout_s=0.1, max_retries=1)
-        _ = client.version
-        server.listing = error(504)
-        said = await stop_of(client, GOOD[0])
-        hangs.set()
-    assert "has answered nothing" in said
-
-
-async def test_a_server_that_is_restarted_in_between_is_found_again() -> None:
-    server = Scripted(lambda image: answer())
-    with running(server.app) as url:
-        client = make_client(url, give_up_s=20.0)
-        _ = client.version
-    async with client.session("work"):
-        waiting = asyncio.ensure_future(see(client, *GOOD))
-        await asyncio.sleep(0.3)
-        assert not waiting.done()
-        with running(server.app, int(url.rpartition(":")[2])):
-            assert await waiting == [Sight(text="seen")] * 12
-
-
-async def test_a_server_that_is_replaced_by_another_version_is_found_out() -> None:
-    operator = Measuring()
-    with running(serve_app(operator)) as url:
-        client = make_client(url)
-        await see(client)
-    with running(serve_app(Measuring("measure 2")), int(url.rpartition(":")[2])):
-        assert "changed in mid-run, from version 'measure 1' to 'measure 2': run again" in await stop_of(client)
-        assert (await see(make_client(url)))[0] == Sight(text="20x10", details={"size": [20, 10]})
-
-
-async def test_no_more_images_are_under_way_than_allowed() -> None:
-    async def soon(request: Request, image: bytes) -> Response:
-        await asyncio.sleep(0.03)
-        return answer()
-
-    with scripted(then=soon) as (server, url):
-        client = make_client(url, concurrency=3)
-        async with client.session("work"):
-            await asyncio.gather(*(see(client, image) for image in GOOD))
-    assert server.most == 3
 
 
 async def test_who_gives_up_leaves_nothing_behind() -> None:

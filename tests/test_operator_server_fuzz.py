@@ -17,7 +17,7 @@ from resources.operator_server import create_app
 from tests.operator_peers import Measuring, picture, running
 
 EXAMPLES = settings(
-    max_examples=100, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
 LOOK = ("/v1/operators/{name}", "post")
 OPERATIONS = [("/healthz", "get"), ("/v1/operators", "get"), LOOK]
