@@ -6,7 +6,7 @@ from typing import Any
 
 from mmat_dagster.answers import states_gold
 from mmat_dagster.operators.looking import FAILED
-from mmat_dagster.schema import Dialogue, Rationale, Turn
+from mmat_dagster.schema import Dialogue, Observation, Rationale, Turn
 from mmat_dagster.stages.rationale import SEARCH_FAILED
 from mmat_dagster.wire import RAG
 
@@ -32,6 +32,8 @@ def _calls(turns: Iterable[Turn]) -> Iterator[str]:
         yield from (f"{name} called" for name in turn.step.operators)
         if turn.step.rag_query is not None:
             yield f"{RAG} called"
-        yield from (
-            f"{item.tool} failed" for item in turn.observations if FAILED in item.text or item.text == SEARCH_FAILED
-        )
+        yield from (f"{item.tool} failed" for item in turn.observations if _tells_failure(item))
+
+
+def _tells_failure(item: Observation) -> bool:
+    return item.text == SEARCH_FAILED if item.tool == RAG else FAILED in item.text

@@ -18,6 +18,7 @@ from mmat_dagster.environment import BadEnvironment, read_environment
 from mmat_dagster.interfaces import LedgerError, Store, TeacherUnavailable
 from mmat_dagster.reading import Readable, to_text
 from mmat_dagster.schema import DatasetName, Rejection, SourceName
+from mmat_dagster.tool_commands import add_tool_commands, positive
 from mmat_dagster.tools import OperatorUnavailable
 
 DATASETS: tuple[DatasetName, ...] = get_args(DatasetName)
@@ -45,12 +46,12 @@ def _parser() -> argparse.ArgumentParser:
     materialize.add_argument("dataset", choices=DATASETS)
     materialize.add_argument("--source", choices=SOURCES, action="append", help="default: all five; may be repeated")
     materialize.add_argument("--wait", action="store_true", help="with MMAT_MODE=batch: stay until the batches ended")
-    materialize.add_argument("--poll-s", type=_positive, default=60, metavar="S", help="look so often (default 60)")
+    materialize.add_argument("--poll-s", type=positive, default=60, metavar="S", help="look so often (default 60)")
     materialize.set_defaults(command=_materialize)
     show = commands.add_parser("show", help="print records of a dataset readably")
     show.add_argument("dataset", choices=DATASETS)
     show.add_argument("--source", choices=SOURCES, action="append", help="default: all five; may be repeated")
-    show.add_argument("-n", type=_positive, default=1, metavar="N", help="records per source (default 1)")
+    show.add_argument("-n", type=positive, default=1, metavar="N", help="records per source (default 1)")
     show.add_argument("--skip", type=int, default=0, metavar="N", help="leave out the first N")
     show.add_argument("--reflected", action="store_true", help="only dialogues with a reflection")
     show.add_argument("--rejected", action="store_true", help="what was lost and why, instead of the records")
@@ -70,23 +71,15 @@ def _parser() -> argparse.ArgumentParser:
     ledger.set_defaults(command=_ledger)
     batches = commands.add_parser("batches", help="submit, poll and collect the teacher's batches, and print them")
     batches.add_argument("--wait", action="store_true", help="stay until one has ended")
-    batches.add_argument("--poll-s", type=_positive, default=60, metavar="S", help="look so often (default 60)")
+    batches.add_argument("--poll-s", type=positive, default=60, metavar="S", help="look so often (default 60)")
     batches.set_defaults(command=_batches)
-    operator = commands.add_parser("operator", help="have an operator look at images, and print what it sees")
-    operator.add_argument("name", metavar="NAME", help="image_caption, label_bbox, ocr, face_detection or your own")
-    operator.add_argument("images", metavar="IMAGE", type=Path, nargs="+")
-    operator.add_argument("--question", default="", help="what the image is looked at for")
-    operator.add_argument("--phrase", action="append", default=[], help="a thing to find; may be repeated")
-    operator.add_argument("--backend", help="another one than MMAT_OPERATORS says")
-    operator.add_argument("--no-cache", action="store_true", help="look anew, and keep nothing")
-    operator.add_argument("--json", action="store_true", help="one JSON object a line")
-    operator.set_defaults(command=_operator)
     sample = commands.add_parser("sample", help="generate source folders in the five published layouts")
-    sample.add_argument("--records", type=_positive, default=20, metavar="N", help="per source (default 20)")
+    sample.add_argument("--records", type=positive, default=20, metavar="N", help="per source (default 20)")
     sample.add_argument("--out", type=Path, required=True, metavar="DIR")
     sample.add_argument("--source", choices=SOURCES, action="append", help="default: all five; may be repeated")
     sample.add_argument("--seed", type=int, default=0)
     sample.set_defaults(command=_sample)
+    add_tool_commands(commands)
     return parser
 
 
@@ -180,21 +173,6 @@ def _printed(record: Readable | Rejection, is_json: bool) -> str:
     return to_text(record, width, sys.stdout.isatty()) + "\n"
 
 
-def _operator(options: argparse.Namespace) -> int:
-    from mmat_dagster.inspection import Inspection, inspect_images  # noqa: PLC0415
-
-    asked = Inspection(
-        name=options.name,
-        images=options.images,
-        question=options.question,
-        phrases=tuple(options.phrase),
-        backend=options.backend,
-        is_kept=not options.no_cache,
-        is_json=options.json,
-    )
-    return inspect_images(asked)
-
-
 def _sample(options: argparse.Namespace) -> int:
     sources = tuple(options.source or SOURCES)
     try:
@@ -206,13 +184,6 @@ def _sample(options: argparse.Namespace) -> int:
     print(f"{options.records} records each of {', '.join(sources)} in {options.out}")
     print(f"Use them with: MMAT_SOURCES={options.out} python -m mmat_dagster materialize rr_dialogues")
     return 0
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
 
 
 def _fail(message: str) -> int:

@@ -70,7 +70,7 @@ class Operator(ABC):
     purpose: ClassVar[str]
     """When to use it, as the prompts of teacher and student say."""
     max_chars: int
-    """A longer observation is cut, and the cut marked."""
+    """A longer observation is cut, and the cut marked. A default here would take the place of a resource's field."""
 
     @property
     @abstractmethod

@@ -10,7 +10,8 @@ import dagster as dg
 from mmat_dagster.environment import BadEnvironment, Environment
 from mmat_dagster.interfaces import OperatorMaker, Teacher
 from mmat_dagster.operators.looking import LookFunction
-from mmat_dagster.tools import Operator, OperatorUnavailable
+from mmat_dagster.operators.scene_graph_caption import SceneGraphCaption
+from mmat_dagster.tools import Look, Operator, OperatorUnavailable
 from resources.deployments import TEACHERS, operator_cache
 from resources.operators import OPERATORS, operators
 
@@ -39,6 +40,26 @@ def open_operators(environment: Environment, names: Sequence[str]) -> Iterator[O
     with dg.build_resources({**chosen, "cache": cache, "teacher": teacher}) as opened:
         made = {name: _made(getattr(opened, name), opened.teacher) for name in names}
         yield OpenOperators(operators=made, look=opened.cache)
+
+
+@contextmanager
+def served_operators(environment: Environment, names: Sequence[str]) -> Iterator[OpenOperators]:
+    """Open the operators that look at any image that they are sent: all such, or `names`."""
+    with open_operators(environment, names or [*operators(environment)]) as opened:
+        able = {name: operator for name, operator in opened.operators.items() if _takes_any_image(operator)}
+        unable = [name for name in names if name not in able]
+        if unable:
+            raise OperatorUnavailable(
+                f"{unable[0]} cannot be served: this backend needs what a source has annotated, or asks a chat model"
+            )
+        if not able:
+            raise OperatorUnavailable("there is no operator to serve: see MMAT_OPERATORS")
+        yield OpenOperators(operators=able, look=opened.look)
+
+
+def _takes_any_image(operator: Operator) -> bool:
+    anything = Look(image=b"", sha256="")
+    return operator.parameters(anything) is not None and not isinstance(operator, SceneGraphCaption)
 
 
 def _made(operator: Operator | OperatorMaker, teacher: Teacher) -> Operator:

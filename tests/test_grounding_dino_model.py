@@ -189,7 +189,7 @@ SPANS = {"fire truck": [1, 2], "fire hydrant": [4, 5], "ball": [7]}
 BOX = [0.5, 0.5, 0.2, 0.4]
 
 
-def find(scores: Sequence[float], box: Sequence[float] = BOX) -> Iterator[tuple[str, float]]:
+def find(scores: Sequence[float], box: Sequence[float] = BOX) -> Iterator[tuple[str, float | None]]:
     for thing in things_in(Answer(spans=SPANS, scores=[scores], boxes=[box]), 0.35, 0.25):
         yield thing.phrase, thing.score
 

@@ -1,0 +1,72 @@
+"""The commands that use tools by hand, or offer them to others: operator, serve-operators."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_tool_commands(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add the commands; what they need is imported when one is carried out, as no other command needs it."""
+    operator = commands.add_parser("operator", help="have an operator look at images, and print what it sees")
+    operator.add_argument("name", metavar="NAME", help="image_caption, label_bbox, ocr, face_detection or your own")
+    operator.add_argument("images", metavar="IMAGE", type=Path, nargs="+")
+    operator.add_argument("--question", default="", help="what the image is looked at for")
+    operator.add_argument("--phrase", action="append", default=[], help="a thing to find; may be repeated")
+    operator.add_argument("--backend", help="another one than MMAT_OPERATORS says")
+    operator.add_argument("--no-cache", action="store_true", help="look anew, and keep nothing")
+    operator.add_argument("--json", action="store_true", help="one JSON object a line")
+    operator.set_defaults(command=_operator)
+    serve = commands.add_parser("serve-operators", help="serve operators over HTTP to other machines' runs")
+    serve.add_argument("--host", default="127.0.0.1", help="the address to listen at (default 127.0.0.1)")
+    serve.add_argument("--port", type=_port, default=8100, help="default 8100; 0: any that is free")
+    serve.add_argument("--operator", action="append", metavar="NAME", help="default: all; may be repeated")
+    serve.add_argument("--max-mb", type=positive, default=25, metavar="MB", help="the longest request (default 25)")
+    serve.add_argument("--concurrency", type=positive, metavar="N", help="images at once (default: one a core)")
+    serve.add_argument("--allowed-host", action="append", metavar="HOST", help="how clients call it; may be repeated")
+    serve.add_argument("--no-token", action="store_true", help="let everybody in, whatever the environment holds")
+    serve.set_defaults(command=_serve)
+
+
+def _operator(options: argparse.Namespace) -> int:
+    from mmat_dagster.inspection import Inspection, inspect_images  # noqa: PLC0415
+
+    asked = Inspection(
+        name=options.name,
+        images=options.images,
+        question=options.question,
+        phrases=tuple(options.phrase),
+        backend=options.backend,
+        is_kept=not options.no_cache,
+        is_json=options.json,
+    )
+    return inspect_images(asked)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from mmat_dagster.serving import Serving, default_concurrency, serve_operators  # noqa: PLC0415
+
+    serving = Serving(
+        host=options.host,
+        port=options.port,
+        names=tuple(options.operator or ()),
+        max_bytes=options.max_mb * 1_000_000,
+        max_concurrent=options.concurrency or default_concurrency(),
+        allowed_hosts=tuple(options.allowed_host or ()),
+        is_open=options.no_token,
+    )
+    return serve_operators(serving)
+
+
+def positive(text: str) -> int:
+    """Return the whole number that an argument holds; it must be above 0."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError("must be at most 65535")
+    return value
