@@ -1,4 +1,5 @@
-"""The commands of `python -m mmat_dagster`: materialize, show, status, estimate, ledger, batches, sample."""
+"""The commands of `python -m mmat_dagster`: materialize, show, status, estimate, ledger, batches, sample,
+search."""
 
 import argparse
 import json
@@ -77,6 +78,17 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--source", choices=SOURCES, action="append", help="default: all five; may be repeated")
     sample.add_argument("--seed", type=int, default=0)
     sample.set_defaults(command=_sample)
+    search = commands.add_parser("search", help="search a corpus offline and print a TREC run, with measures if asked")
+    search.add_argument("--corpus", type=Path, required=True, metavar="FILE", help="JSON Lines of passages or articles")
+    search.add_argument("--queries", type=Path, required=True, metavar="FILE", help='JSON Lines: {"id", "text"}')
+    search.add_argument("--top", type=_positive, default=10, metavar="K", help="passages for a query (default 10)")
+    search.add_argument(
+        "--cache", type=Path, metavar="DIR", help="keep the corpus' index there; default: build it anew"
+    )
+    search.add_argument(
+        "--qrels", type=Path, metavar="FILE", help="TREC judgements: print trec_eval's measures to standard error"
+    )
+    search.set_defaults(command=_search)
     return parser
 
 
@@ -108,6 +120,13 @@ def _batches(options: argparse.Namespace) -> int:
     from mmat_dagster.accounting import print_batches  # noqa: PLC0415
 
     return print_batches(wait_s=options.poll_s if options.wait else None)
+
+
+def _search(options: argparse.Namespace) -> int:
+    from mmat_dagster.searching import Search, print_run  # noqa: PLC0415
+
+    search = Search(corpus=options.corpus, queries=options.queries, top_k=options.top, cache=options.cache)
+    return print_run(search, options.qrels)
 
 
 def _show(options: argparse.Namespace) -> int:
