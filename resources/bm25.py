@@ -56,14 +56,14 @@ class Bm25Index:
 
         terms = [tantivy.Query.term_query(self.schema, "words", word) for word in words]
         wanted = tantivy.Query.boolean_query([(tantivy.Occur.Should, term) for term in terms])
-        limit = top_k
+        limit = top_k + 1
         while True:
-            # tantivy ends ties by where a passage stands in its parts of the index, so all of them are fetched.
-            limit *= 2
             hits = self.searcher.search(wanted, limit, count=False).hits
             scores = [float(f"{score:.{DIGITS}g}") for score, _ in hits]
             if len(hits) < limit or scores[-1] < scores[top_k - 1]:
                 break
+            # tantivy orders equals by the part of the index that they stand in: all of them are needed to order them.
+            limit *= 2
         at = [address for _, address in hits]
         places = zip(self._column("offset", at), self._column("number", at), strict=True)
         return [
@@ -112,12 +112,11 @@ def kept_index(folder: Path, build: Callable[[Path], Bm25Index]) -> Bm25Index:
             part = folder.with_suffix(".part")
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir()
-            build(part)
+            with _told_as_oserror(f"{part.name} cannot be written"):
+                build(part)
             part.rename(folder)
-    try:
+    with _told_as_oserror(f"{folder.name} is damaged, remove it"):
         return _opened(tantivy.Index.open(str(folder)))
-    except ValueError as error:
-        raise OSError(f"{folder.name} is damaged, remove it ({error})") from error
 
 
 def _opened(index: "tantivy.Index") -> Bm25Index:
@@ -138,6 +137,15 @@ def _analyzer() -> "tantivy.TextAnalyzer":
 def _composed(text: str) -> str:
     """Join letters and their accents, which would part a word, and replace what UTF-8 cannot tell."""
     return unicodedata.normalize("NFKC", text).encode("utf-8", "replace").decode()
+
+
+@contextmanager
+def _told_as_oserror(what: str) -> Iterator[None]:
+    """Tell what tantivy says of files, which it calls a ValueError, as what it is."""
+    try:
+        yield
+    except ValueError as error:
+        raise OSError(f"{what} ({error})") from error
 
 
 @contextmanager

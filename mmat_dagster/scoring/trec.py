@@ -8,11 +8,10 @@ read; blank lines and lines that begin with # are skipped.
 """
 
 import math
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias, TypeVar
-
-import numpy as np
 
 # By query and document: the score of a run, the relevance of qrels.
 Run: TypeAlias = dict[str, dict[str, float]]
@@ -43,9 +42,9 @@ def render_run(query_id: str, found: Sequence[tuple[str, float]], tag: str) -> s
     in the seventh digit or later; nine digits tell any two of them apart.
     """
     lines: list[str] = []
-    before = np.float32(np.inf)
+    before = math.inf
     for rank, (document, score) in enumerate(found, 1):
-        before = min(np.float32(score), np.nextafter(before, np.float32(-np.inf)))
+        before = min(_in_32_bits(score), _next_lower(before))
         lines.append(f"{field(query_id)} Q0 {field(document)} {rank} {before:.9g} {tag}\n")
     return "".join(lines)
 
@@ -55,6 +54,18 @@ def field(text: str) -> str:
     if text.encode().split() != [text.encode()] or text.startswith("#"):
         raise TrecError(f"the id {text!r} cannot stand in a TREC file: it is empty, holds white space or begins with #")
     return text
+
+
+def _in_32_bits(value: float) -> float:
+    (rounded,) = struct.unpack("<f", struct.pack("<f", value))
+    return float(rounded)
+
+
+def _next_lower(value: float) -> float:
+    """Return the next lower 32-bit number: their bits, taken as integers, count away from zero."""
+    (bits,) = struct.unpack("<i", struct.pack("<f", value or -0.0))
+    (lower,) = struct.unpack("<f", struct.pack("<i", bits - 1 if value > 0 else bits + 1))
+    return float(lower)
 
 
 def _read(
