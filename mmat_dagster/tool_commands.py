@@ -1,4 +1,4 @@
-"""The commands that use tools by hand, or offer them to others: operator, serve-operators."""
+"""The commands that use tools by hand, or offer them to others: operator, search, serve-operators."""
 
 import argparse
 from pathlib import Path
@@ -16,6 +16,17 @@ def add_tool_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     operator.add_argument("--no-cache", action="store_true", help="look anew, and keep nothing")
     operator.add_argument("--json", action="store_true", help="one JSON object a line")
     operator.set_defaults(command=_operator)
+    search = commands.add_parser("search", help="search a corpus offline and print a TREC run, with measures if asked")
+    search.add_argument("--corpus", type=Path, required=True, metavar="FILE", help="JSON Lines of passages or articles")
+    search.add_argument("--queries", type=Path, required=True, metavar="FILE", help='JSON Lines: {"id", "text"}')
+    search.add_argument("--top", type=positive, default=10, metavar="K", help="passages for a query (default 10)")
+    search.add_argument(
+        "--cache", type=Path, metavar="DIR", help="keep the corpus' index there; default: build it anew"
+    )
+    search.add_argument(
+        "--qrels", type=Path, metavar="FILE", help="TREC judgements: print trec_eval's measures to standard error"
+    )
+    search.set_defaults(command=_search)
     serve = commands.add_parser("serve-operators", help="serve operators over HTTP to other machines' runs")
     serve.add_argument("--host", default="127.0.0.1", help="the address to listen at (default 127.0.0.1)")
     serve.add_argument("--port", type=_port, default=8100, help="default 8100; 0: any that is free")
@@ -40,6 +51,13 @@ def _operator(options: argparse.Namespace) -> int:
         is_json=options.json,
     )
     return inspect_images(asked)
+
+
+def _search(options: argparse.Namespace) -> int:
+    from mmat_dagster.searching import Search, print_run  # noqa: PLC0415
+
+    search = Search(corpus=options.corpus, queries=options.queries, top_k=options.top, cache=options.cache)
+    return print_run(search, options.qrels)
 
 
 def _serve(options: argparse.Namespace) -> int:

@@ -2,20 +2,24 @@
 
 import asyncio
 import json
+import math
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmat_dagster.operators.observation import CUT
+from mmat_dagster.scoring.retrieval import Means, score_query
 from mmat_dagster.tools import CorpusError, Passage
-from resources.search import PASSAGE_WORDS, Article, BM25Retriever, BM25Search, cut, words_of
+from resources.bm25 import words_of
+from resources.search import BM25Retriever, BM25Search
 
 ROOT = Path(__file__).resolve().parents[1]
 XQUAD = ROOT.parent / "shared" / "data" / "operators" / "rag" / "xquad" / "xquad.en.json"
@@ -35,8 +39,8 @@ def article(number: int, title: str, content: str | None, summary: str | None = 
     }
 
 
-def write(path: Path, articles: Iterable[dict[str, str | None]]) -> Path:
-    path.write_text("".join(json.dumps(item) + "\n" for item in articles), "utf-8")
+def write(path: Path, lines: Iterable[Mapping[str, object]]) -> Path:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     return path
 
 
@@ -48,6 +52,18 @@ def corpus(tmp_path: Path) -> Path:
 
 def retriever(corpus: Path, max_chars: int = 1200) -> BM25Retriever:
     return BM25Retriever(corpus, max_chars)
+
+
+def bm25(text: list[str], asked: list[str], texts: list[list[str]]) -> float:
+    """Score one text by Lucene's formula; every text has one word more, which nobody asks for."""
+    mean = sum(len(each) + 1 for each in texts) / len(texts)
+    total = 0.0
+    for word in asked:
+        holding = sum(word in each for each in texts)
+        idf = math.log(1 + (len(texts) - holding + 0.5) / (holding + 0.5))
+        count = text.count(word)
+        total += idf * 2.2 * count / (count + 1.2 * (0.25 + 0.75 * len(text) / mean))
+    return total
 
 
 async def test_a_question_finds_the_article_that_answers_it(corpus: Path) -> None:
@@ -120,53 +136,7 @@ def test_the_version_tells_corpus_and_engine_apart(tmp_path: Path, corpus: Path)
     assert retriever(corpus).version == retriever(copy).version
     assert len({retriever(corpus).version, retriever(other).version, retriever(corpus, 500).version}) == 3
     assert sha256(corpus.read_bytes()).hexdigest() in retriever(corpus).version
-    assert retriever(corpus).version.startswith("bm25s 0.")
-
-
-def test_a_long_article_is_cut_at_the_ends_of_sentences() -> None:
-    sentences = [f"Sentence number {number} says that Mr. J. Smith saw {number} swans." for number in range(60)]
-    passages = list(cut(Article(wikidata_id="Q1", wikipedia_title="S", wikipedia_content=" ".join(sentences)), 5000))
-    assert " ".join(passage.text for passage in passages) == " ".join(sentences)
-    assert all(100 <= len(passage.text.split()) <= PASSAGE_WORDS for passage in passages[:-1])
-    assert all(passage.text.endswith(" swans.") for passage in passages)
-    assert [passage.id for passage in passages] == [f"Q1#{number}" for number in range(len(passages))]
-
-
-@given(st.lists(st.lists(st.sampled_from(["swan", "Mr.", "J.", "end.", "really?", "“No.”", "\n"])), max_size=60))
-def test_cutting_keeps_every_word_in_order(lines: list[list[str]]) -> None:
-    text = "\n".join(" ".join(words) for words in lines)
-    passages = list(cut(Article(wikidata_id="Q1", wikipedia_title="S", wikipedia_content=text), 100_000))
-    assert [word for passage in passages for word in passage.text.split()] == text.split()
-    assert all(0 < len(passage.text.split()) <= PASSAGE_WORDS for passage in passages)
-
-
-def test_a_sentence_without_an_end_is_cut_by_words() -> None:
-    words = " ".join(f"w{number}" for number in range(300))
-    passages = list(cut(Article(wikidata_id="Q1", wikipedia_title="S", wikipedia_content=words), 5000))
-    assert [len(passage.text.split()) for passage in passages] == [120, 120, 60]
-
-
-def test_a_passage_longer_than_allowed_says_so() -> None:
-    (passage,) = cut(Article(wikidata_id="Q1", wikipedia_title="S", wikipedia_content=SWAN), 40)
-    assert len(passage.text) <= 40
-    assert passage.text.endswith(CUT)
-
-
-@pytest.mark.parametrize(
-    ("summary", "content", "expected"),
-    [
-        (SWAN, None, SWAN),
-        (None, SWAN, SWAN),
-        ("", SWAN, SWAN),
-        ("The mute swan is a large bird.", SWAN, SWAN),
-        ("Summed up.", SWAN, f"Summed up. {SWAN}"),
-    ],
-)
-def test_summary_and_content_are_both_searched_and_none_twice(
-    summary: str | None, content: str | None, expected: str
-) -> None:
-    found = Article(wikidata_id="Q1", wikipedia_title="S", wikipedia_summary=summary, wikipedia_content=content)
-    assert [passage.text for passage in cut(found, 5000)] == [expected]
+    assert retriever(corpus).version.startswith("tantivy 0.")
 
 
 @pytest.mark.parametrize(
@@ -175,22 +145,20 @@ def test_summary_and_content_are_both_searched_and_none_twice(
         ("", "is empty"),
         ("\n  \n", "is empty"),
         (json.dumps(article(1, "The", "It is.")), "is empty"),
-        ('{"wikidata_id": "Q1", "wikipedia_title": "Judo"}\n{"wiki', r"line 2 is not an article: unexpected end"),
-        ('["Judo"]', "line 1 is not an article: Input should be"),
-        ('\n{"wikidata_id": "Q1"}', "line 2 is not an article: wikipedia_title: Field required"),
-        ('{"wikidata_id": "Q1", "wikipedia_title": 5}', "line 1 is not an article: wikipedia_title: "),
-        (
-            f"{json.dumps(article(1, 'Judo', JUDO))}\n{json.dumps(article(1, 'Swan', SWAN))}",
-            "line 2: the article Q1 is in the corpus twice",
-        ),
+        (json.dumps({"id": 1, "text": ""}), "is empty"),
+        ('["Judo"]', "line 1 is not an article or a passage: "),
     ],
 )
-async def test_a_corpus_that_is_none_is_complained_of(tmp_path: Path, lines: str, complaint: str) -> None:
+@pytest.mark.parametrize("is_kept", [False, True])
+async def test_a_corpus_that_is_none_is_complained_of(
+    tmp_path: Path, lines: str, complaint: str, is_kept: bool
+) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text(lines, "utf-8")
-    with pytest.raises(CorpusError, match=complaint) as caught:
-        await retriever(path).search("judo", 3)
-    assert str(path) in str(caught.value)
+    for _ in range(2):
+        with pytest.raises(CorpusError, match=complaint) as caught:
+            await BM25Retriever(path, cache=tmp_path / "cache" if is_kept else None).search("judo", 3)
+        assert str(path) in str(caught.value)
 
 
 async def test_a_missing_corpus_is_complained_of_by_search_and_version_alike(tmp_path: Path) -> None:
@@ -200,24 +168,78 @@ async def test_a_missing_corpus_is_complained_of_by_search_and_version_alike(tmp
         _ = retriever(tmp_path / "absent.jsonl").version
 
 
-def test_words_that_say_nothing_do_not_count() -> None:
-    assert words_of("What is the capital of Côte d'Ivoire?") == ["capital", "cote", "d", "ivoire"]
+def test_words_count_without_case_accents_endings_and_stop_words() -> None:
+    assert words_of("What is the capital of Côte d'Ivoire?") == ["capit", "cote", "d", "ivoir"]
+    assert words_of("Wheels, wheel; WHEEL: Super_Bowl_50") == ["wheel", "wheel", "wheel", "super", "bowl", "50"]
 
 
 def test_importing_the_resource_loads_no_search_engine() -> None:
-    code = "import sys, resources.search; assert 'bm25s' not in sys.modules"
+    code = "import sys, resources.search; assert 'tantivy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)
+
+
+async def test_a_longer_passage_is_told_cut_and_found_by_what_was_cut(tmp_path: Path) -> None:
+    path = write(tmp_path / "p.jsonl", [{"id": "p1", "text": f"{SWAN} {SWAN} Judo."}, {"id": "p2", "text": JUDO}])
+    found = await retriever(path, 40).search("judo swan", 1)
+    assert [passage.id for passage in found] == ["p1"]
+    assert found[0].text.endswith(CUT)
+    assert len(found[0].text) <= 40
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(["ba", "du", "ki"]), max_size=5), min_size=1, max_size=12),
+    st.lists(st.sampled_from(["ba", "du", "zo"]), min_size=1, max_size=3, unique=True),
+    st.integers(1, 14),
+)
+@settings(max_examples=30)
+def test_the_best_of_any_corpus_are_those_of_the_formula(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[list[str]], asked: list[str], top_k: int
+) -> None:
+    lines = [{"id": number, "text": " ".join(["lake", *text])} for number, text in enumerate(texts)]
+    over = retriever(write(tmp_path_factory.mktemp("any") / "p.jsonl", lines))
+    found = asyncio.run(over.search(" ".join(asked), top_k))
+    by_hand = {str(number): bm25(["lake", *text], asked, texts) for number, text in enumerate(texts)}
+    best = sorted((score for score in by_hand.values() if score > 0), reverse=True)[:top_k]
+    assert [passage.score for passage in found] == pytest.approx(best, rel=1e-4)
+    assert [passage.score for passage in found] == pytest.approx([by_hand[passage.id] for passage in found], rel=1e-4)
+    assert all((-one.score, int(one.id)) < (-next_.score, int(next_.id)) for one, next_ in pairwise(found))
+
+
+async def test_equal_passages_keep_their_order_in_an_index_of_many_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resources.bm25.WRITER_BYTES", 15_000_000)
+    path = write(
+        tmp_path / "p.jsonl", ({"id": number, "text": f"swan {'x' * 1000}{number}"} for number in range(18_000))
+    )
+    cache = tmp_path / "cache"
+    found = await BM25Retriever(path, cache=cache).search("swan", 5)
+    assert [passage.id for passage in found] == ["0", "1", "2", "3", "4"]
+    assert len(list(cache.rglob("*.idx"))) > 1
+
+
+async def test_a_corpus_that_changed_is_told_apart_from_the_one_that_was_indexed(corpus: Path) -> None:
+    over = retriever(corpus)
+    assert await over.search("judo", 1)
+    write(corpus, [article(1, "Judo", JUDO)])
+    with pytest.raises(CorpusError, match=r"corpus\.jsonl has changed since it was first read"):
+        await over.search("judo", 1)
 
 
 @pytest.mark.skipif(not XQUAD.is_file(), reason="XQuAD is not at hand")
 async def test_most_questions_of_xquad_find_their_paragraph(tmp_path: Path) -> None:
-    paragraphs = [item for page in json.loads(XQUAD.read_text("utf-8"))["data"] for item in page["paragraphs"]]
-    articles = (article(number, "", item["context"]) for number, item in enumerate(paragraphs))
-    over = retriever(write(tmp_path / "xquad.jsonl", articles))
-    asked = [(question["question"], number) for number, item in enumerate(paragraphs) for question in item["qas"]]
-    hits = 0
-    for question, number in asked:
-        found = await over.search(question, 3)
-        hits += any(passage.id.startswith(f"Q{number}#") for passage in found)
-    assert len(asked) > 1000
-    assert hits / len(asked) > 0.95
+    pages = json.loads(XQUAD.read_text("utf-8"))["data"]
+    paragraphs = [(page["title"].replace("_", " "), item) for page in pages for item in page["paragraphs"]]
+    passages = (
+        {"id": number, "title": title, "text": item["context"]} for number, (title, item) in enumerate(paragraphs)
+    )
+    over = retriever(write(tmp_path / "xquad.jsonl", passages))
+    means = Means()
+    for number, (_, item) in enumerate(paragraphs):
+        for asked in item["qas"]:
+            found = await over.search(asked["question"], 10)
+            means.add(score_query([passage.id for passage in found], {str(number): 1}, (3, 10)))
+    # Measured: 0.9849 and 0.9643.
+    assert means.queries == 1190
+    assert means.values["recall_3"] > 0.98
+    assert means.values["mrr_cut_10"] > 0.96

@@ -1,0 +1,1 @@
+"""How good results are: measures against what people have judged."""
