@@ -24,7 +24,11 @@ def add_tool_commands(commands: "argparse._SubParsersAction[Any]") -> None:
         "--cache", type=Path, metavar="DIR", help="keep the corpus' index there; default: build it anew"
     )
     search.add_argument(
-        "--qrels", type=Path, metavar="FILE", help="TREC judgements: print trec_eval's measures to standard error"
+        "--qrels",
+        type=Path,
+        metavar="FILE",
+        help="TREC judgements: print trec_eval's measures to standard error; as there, a query that finds nothing or "
+        "that nobody judged does not count",
     )
     search.set_defaults(command=_search)
     serve = commands.add_parser("serve-operators", help="serve operators over HTTP to other machines' runs")

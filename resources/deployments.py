@@ -69,8 +69,8 @@ def _gpt4o(environment: Environment) -> dg.ConfigurableResource[Teacher]:
     )
 
 
-def _corpus(environment: Environment) -> dg.ConfigurableResource[SearchEngine]:  # noqa: ARG001
-    return BM25Search(corpus=str(encyclopedia()))
+def _corpus(environment: Environment) -> dg.ConfigurableResource[SearchEngine]:
+    return BM25Search(corpus=str(encyclopedia()), cache=str(environment.store / "indexes"))
 
 
 def _google(environment: Environment) -> dg.ConfigurableResource[SearchEngine]:
