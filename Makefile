@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo dev test check lint format setup bench constraints lowest clean
+.PHONY: demo dev test check lint format setup vision bench constraints lowest clean
 
 demo: $(VENV)/.core  ## build the sample corpus and materialize RR and ORR dialogues of all five sources
 	@echo "Materializing RR and ORR dialogues of five sources (about a minute on 2 cores) ..."
@@ -38,13 +38,16 @@ format: $(VENV)/.dev
 
 setup: $(VENV)/.dev  ## the environment for working on the project
 
+vision: $(VENV)/.vision  ## torch and transformers too, for open-vocabulary boxes and their tests
+
 bench: $(VENV)/.dev  ## measurements, by hand
 	$(BIN)/python bench/stages.py
 	$(BIN)/python -m bench.teacher
+	$(BIN)/python -m bench.operators
 
 constraints:  ## write constraints.txt anew from the newest versions that pyproject.toml allows
 	rm -rf .venv-newest && $(PYTHON) -m venv .venv-newest
-	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,aws]'
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,aws,vision]'
 	head -2 constraints.txt > constraints.new
 	.venv-newest/bin/python -m pip freeze --exclude-editable >> constraints.new
 	mv constraints.new constraints.txt && rm -rf .venv-newest
@@ -69,3 +72,7 @@ $(VENV)/.core: $(VENV)/bin/python pyproject.toml constraints.txt
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[dev,aws]' --constraint constraints.txt
 	@touch $@ $(VENV)/.core
+
+$(VENV)/.vision: $(VENV)/.dev
+	$(INSTALL) --editable '.[dev,aws,vision]' --constraint constraints.txt
+	@touch $@
