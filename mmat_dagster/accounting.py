@@ -19,6 +19,7 @@ from mmat_dagster.progress import duration
 from mmat_dagster.schema import SourceName
 from mmat_dagster.sources.layout import SourceAbsent, SourceError
 from mmat_dagster.spending import BatchState, Forecast, Quote
+from mmat_dagster.stages.rationale import USUAL_SEARCHES
 from mmat_dagster.teachers.prompted import USUAL_PRETENCE, USUAL_STEPS
 
 COUNT = "{:,.0f}".format
@@ -151,11 +152,21 @@ def _print_estimates(pipeline: Pipeline, estimates: Sequence[Estimate]) -> None:
     if len(estimates) > 1:
         rows.append(_row("all", sum(each.samples for each in estimates), "both", total, quote))
     print(pd.DataFrame(rows).to_string(index=False, na_rep="-"))
+    _print_searches(pipeline, sum(each.samples for each in estimates))
     print(f"\ntime: with {quote.bound_by} (MMAT_CONCURRENCY, MMAT_RPM, MMAT_TPM); a batch comes within a day")
     print(
         f"supposed: {USUAL_STEPS} steps a rationale, {USUAL_PRETENCE:.0%} rewritten, replies of the usual length; "
         "what the ledger has is not paid again"
     )
+
+
+def _print_searches(pipeline: Pipeline, samples: int) -> None:
+    usd = pipeline.search.over(None).usd_per_search
+    if usd:
+        searches = USUAL_SEARCHES * samples
+        print(
+            f"\nweb search: about {searches:,.0f} queries for ${searches * usd:,.2f} ({USUAL_SEARCHES:.0%} of samples)"
+        )
 
 
 def _rows(pipeline: Pipeline, foreseen: Estimate) -> list[dict[str, object]]:

@@ -125,6 +125,11 @@ class Retriever(ABC):
         """What searching has cost; None for a search that costs nothing."""
         return None
 
+    @property
+    def usd_per_search(self) -> float:
+        """What one search costs at most."""
+        return 0.0
+
     def session(self, label: str) -> AbstractAsyncContextManager[None]:  # noqa: ARG002
         """Open what the search needs for work on `label`."""
         return nullcontext()

@@ -126,6 +126,11 @@ class GoogleSearch(dg.ConfigurableResource[SearchEngine], SearchEngine, Retrieve
         return orjson.dumps(decided_by).decode()
 
     @property
+    def usd_per_search(self) -> float:
+        """The price of a page of results."""
+        return self.usd_per_query
+
+    @property
     def spending(self) -> Spending:
         """What searching has cost in this run."""
         return self._counts.spending

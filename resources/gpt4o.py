@@ -179,9 +179,15 @@ class GPT4o(dg.ConfigurableResource[ChatModel], ChatModel):
 
     @asynccontextmanager
     async def session(self, label: str) -> AsyncIterator[None]:
-        """Open client and ledger for requests about `label`; at the end wait for all that is under way."""
-        self._check_fields()
+        """Open client and ledger for requests about `label`; at the end wait for all that is under way.
+
+        Where a session of this event loop is open already, this one is part of it: teacher and captions share theirs.
+        """
         loop = asyncio.get_running_loop()
+        if loop in self._askers:
+            yield
+            return
+        self._check_fields()
         ledger = open_ledger(self.ledger)
         try:
             self._counts.lose(ledger.lost)

@@ -21,6 +21,8 @@ MAX_TURNS = 6
 REFLECTION_TURNS = 2
 # The paper's number of passages that a search returns.
 TOP_K = 3
+# MMAT-1M: 205,682 searches in 1,090,263 rationales.
+USUAL_SEARCHES = 0.19
 NOTHING_FOUND = "no passage found"
 SEARCH_FAILED = "the search failed and returned nothing"
 
