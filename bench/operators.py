@@ -29,6 +29,8 @@ from bench import operator_truth as truth
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
+# On shared cores two threads spin against each other: every process that is compared has one.
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 ROW = "| {:<30} | {:<22} | {:>24} | {:>24} |"
 
 
@@ -172,7 +174,7 @@ def _timed(kind: str, operator: str, images: Sequence[Path], count: int) -> Spee
     shares = [images] if kind == "ours" else [images[start::count] for start in range(count)]
     command = [sys.executable, "-m", "bench.operator_runs", kind, operator, str(count)]
     processes = [
-        subprocess.Popen([*command, *map(str, share)], stdout=subprocess.PIPE, text=True, cwd=ROOT)  # noqa: S603
+        subprocess.Popen([*command, *map(str, share)], stdout=subprocess.PIPE, text=True, cwd=ROOT, env=ONE_THREAD)
         for share in shares
     ]
     told = [json.loads(process.communicate()[0].splitlines()[-1]) for process in processes]

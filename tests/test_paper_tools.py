@@ -151,7 +151,7 @@ def test_what_it_will_cost_is_told_with_captions_and_searches(
     command = [sys.executable, "-m", "mmat_dagster", "estimate", "--source", "tabmwp"]
     told = subprocess.run(command, cwd=ROOT, env=os.environ | peers, capture_output=True, text=True, check=True).stdout
     assert re.search(r"tabmwp +3 +rationales +12 ", told)
-    assert "web search: about 1 queries for $0.00 (19% of all)" in told
+    assert "web search: about 1 queries for $0.00 (19% of samples)" in told
 
 
 def test_a_server_that_is_away_stops_the_run_and_rejects_nothing(
