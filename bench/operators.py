@@ -174,7 +174,9 @@ def _timed(kind: str, operator: str, images: Sequence[Path], count: int) -> Spee
     shares = [images] if kind == "ours" else [images[start::count] for start in range(count)]
     command = [sys.executable, "-m", "bench.operator_runs", kind, operator, str(count)]
     processes = [
-        subprocess.Popen([*command, *map(str, share)], stdout=subprocess.PIPE, text=True, cwd=ROOT, env=ONE_THREAD)
+        subprocess.Popen(  # noqa: S603
+            [*command, *map(str, share)], stdout=subprocess.PIPE, text=True, cwd=ROOT, env=ONE_THREAD
+        )
         for share in shares
     ]
     told = [json.loads(process.communicate()[0].splitlines()[-1]) for process in processes]

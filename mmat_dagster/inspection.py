@@ -50,6 +50,8 @@ def inspect_images(asked: Inspection) -> int:
 
 
 def _check(operator: Operator, asked: Inspection) -> None:
+    """Raise OperatorUnavailable where no image can be looked at, before any is."""
+    _ = operator.version
     nothing = Look(image=b"", sha256="", question=asked.question, phrases=asked.phrases)
     if operator.parameters(nothing) is None:
         raise OperatorUnavailable(
