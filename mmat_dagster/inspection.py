@@ -51,7 +51,6 @@ def inspect_images(asked: Inspection) -> int:
 
 def _check(operator: Operator, asked: Inspection) -> None:
     """Raise OperatorUnavailable where no image can be looked at, before any is."""
-    _ = operator.version
     nothing = Look(image=b"", sha256="", question=asked.question, phrases=asked.phrases)
     if operator.parameters(nothing) is None:
         raise OperatorUnavailable(
@@ -60,6 +59,7 @@ def _check(operator: Operator, asked: Inspection) -> None:
         )
     if asked.name == "label_bbox" and operator.parameters(nothing) == "[]":
         raise OperatorUnavailable("label_bbox has nothing to look for: name things with --phrase, as often as needed")
+    _ = operator.version  # tells what is not installed
 
 
 async def _inspect(operator: Operator, look: LookFunction, asked: Inspection) -> int:
