@@ -192,7 +192,7 @@ def _checked(name: str, url: str, allowed_hosts: Sequence[str]) -> str:
     if not is_allowed(parts.netloc, allowed_hosts, PORTS[parts.scheme]):
         raise OperatorUnavailable(
             f"{name}: the host {parts.netloc} of `url` is not one of `allowed_hosts` "
-            f"({', '.join(allowed_hosts) or 'none'}): add it there if images may be sent to it"
+            f"({', '.join(allowed_hosts) or 'none'}): add it there (MMAT_OPERATOR_HOSTS) if images may be sent to it"
         )
     return url
 

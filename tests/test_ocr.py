@@ -3,13 +3,10 @@
 import asyncio
 import json
 import multiprocessing
-import os
 import re
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -19,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from mmat_dagster.operators.findings import NO_TEXT
 from mmat_dagster.operators.observation import CUT
 from mmat_dagster.operators.reading_order import LINE_SEPARATOR, PIECE_SEPARATOR
-from mmat_dagster.tools import Failed, OperatorUnavailable, Sight
+from mmat_dagster.tools import Failed, Sight
 from resources.ocr import RapidOCR
 from tests.builders import make_sample
 from tests.looking import see, tell
@@ -33,18 +30,6 @@ RECEIPT_TEXT = DATA / "operators" / "ocr" / "sroie" / "X00016469612.csv"
 ORIENTATION = 0x0112
 ROWS = (("Day", "Visitors", "Price"), ("Monday", "317", "$4.50"), ("Tuesday", "208", "$6.25"))
 TABLE_TEXT = "Day | Visitors | Price; Monday | 317 | $4.50; Tuesday | 208 | $6.25"
-
-# Reads two images at once, so that both workers are there, tells their process ids and waits for its end.
-LEAVES_WORKERS_BEHIND = """
-import asyncio, multiprocessing, sys, time
-from tests.looking import tell
-from resources.ocr import RapidOCR
-from pathlib import Path
-if __name__ == "__main__":
-    asyncio.run(tell(RapidOCR(workers=2), *map(Path, sys.argv[1:])))
-    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
-    time.sleep(600)
-"""
 
 
 async def read(ocr: RapidOCR, *paths: Path) -> str:
@@ -163,62 +148,6 @@ async def test_workers_start_with_the_first_image_and_end_with_the_run(own: Rapi
     assert await read(own, table) == TABLE_TEXT
 
 
-async def test_an_image_that_kills_its_workers_fails_alone(own: RapidOCR, tmp_path: Path, table: Path) -> None:
-    before = {child.pid for child in multiprocessing.active_children()}
-    poison = tmp_path / "poison.png"
-    os.mkfifo(poison)
-    kept_open = os.open(poison, os.O_RDWR)
-    try:
-        fatal = asyncio.ensure_future(see(own, poison))
-        killed = [await kill_reader(poison)]
-        others = [asyncio.ensure_future(read(own, copy)) for copy in copies(table, 4)]
-        killed.append(await kill_reader(poison))
-        assert await fatal == [Failed(detail="its worker died, twice")]
-        assert await asyncio.gather(*others) == [TABLE_TEXT] * 4
-    finally:
-        os.close(kept_open)
-    assert len(set(killed)) == 2
-    assert len({child.pid for child in multiprocessing.active_children()} - before) <= own.workers
-
-
-async def test_workers_that_are_killed_are_replaced_and_no_image_is_lost(own: RapidOCR, table: Path) -> None:
-    before = set(multiprocessing.active_children())
-    await read(own, table)
-    under_way = [asyncio.ensure_future(read(own, copy)) for copy in copies(table, 6)]
-    await asyncio.sleep(0.1)
-    for worker in set(multiprocessing.active_children()) - before:
-        worker.kill()
-    assert await asyncio.gather(*under_way) == [TABLE_TEXT] * 6
-    assert await read(own, table) == TABLE_TEXT
-
-
-async def test_a_model_that_does_not_load_is_told_for_all_images(
-    own: RapidOCR, tmp_path: Path, table: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "rapidocr").mkdir()
-    (tmp_path / "rapidocr" / "__init__.py").write_text("raise ImportError('no such engine')")
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(OperatorUnavailable, match=r"does not load .*no such engine"):
-        await read(own, table)
-    monkeypatch.undo()
-    assert await read(own, table) == TABLE_TEXT
-
-
-def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path: Path, table: Path) -> None:
-    script = tmp_path / "leaves.py"
-    script.write_text(LEAVES_WORKERS_BEHIND)
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        [sys.executable, str(script), *map(str, copies(table, 4))], stdout=subprocess.PIPE, text=True, env=environment
-    ) as parent:
-        assert parent.stdout is not None
-        workers = [int(pid) for pid in parent.stdout.readline().split()]
-        assert workers
-        assert all(is_running(pid) for pid in workers)
-        parent.send_signal(signal.SIGKILL)
-    wait_until(lambda: not any(is_running(pid) for pid in workers))
-
-
 def test_dagster_ends_the_workers_of_a_nested_resource(table: Path) -> None:
     before = set(multiprocessing.active_children())
 
@@ -289,42 +218,7 @@ def copies(picture: Path, count: int) -> list[Path]:
     return found
 
 
-async def kill_reader(path: Path) -> int:
-    """Kill the worker that has `path` open, as soon as there is one, and return its process id."""
-    for _ in range(600):
-        for child in multiprocessing.active_children():
-            if child.pid is not None and has_open(child.pid, path):
-                child.kill()
-                child.join()
-                return child.pid
-        await asyncio.sleep(0.1)
-    raise AssertionError(f"no worker has opened {path}")
-
-
-def has_open(pid: int, path: Path) -> bool:
-    try:
-        return any(entry.readlink() == path for entry in Path(f"/proc/{pid}/fd").iterdir())
-    except FileNotFoundError:  # it has ended, or closed a file meanwhile
-        return False
-
-
-def is_running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    for _ in range(300):
-        if is_so():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it did not happen in half a minute")
-
-
-@pytest.mark.parametrize("size", [(1, 1), (3, 900), (900, 3), (20_000, 40)])
+@pytest.mark.parametrize("size", [(1, 1), (3, 900), (900, 3), pytest.param((20_000, 40), marks=pytest.mark.long)])
 async def test_a_sliver_of_an_image_holds_no_text(shared: RapidOCR, tmp_path: Path, size: tuple[int, int]) -> None:
     Image.new("RGB", size, "black").save(tmp_path / f"{size}.png")
     assert await read(shared, tmp_path / f"{size}.png") == NO_TEXT

@@ -2,8 +2,11 @@
 
 import asyncio
 import multiprocessing
+import os
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +19,24 @@ from mmat_dagster.tools import Failed, OperatorUnavailable, Sight
 from resources.vision_worker import ModelSpec, Task
 from resources.vision_workers import Handling, VisionWorkers, close_workers, open_workers
 
+ROOT = Path(__file__).resolve().parents[1]
+# Has one worker look and the other one sleep, tells their process ids and waits for its end.
+LEAVES_WORKERS_BEHIND = """
+import multiprocessing, sys, time
+from pathlib import Path
+from resources.vision_workers import VisionWorkers
+from tests.looking import hash_of
+from tests.test_vision_workers import Task, handling
+if __name__ == "__main__":
+    workers = VisionWorkers(2)
+    for name in sys.argv[1:]:
+        last = workers.look(Task(image=Path(name), sha256=hash_of(Path(name)), question="sleep 1"), handling())
+    last.result()
+    workers.look(Task(image=Path(name), sha256=hash_of(Path(name)), question="sleep 600"), handling())
+    time.sleep(0.2)
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    time.sleep(600)
+"""
 OBEDIENT = ModelSpec(path="tests.vision_models:Obedient")
 OTHER = ModelSpec(path="tests.vision_models:Obedient", arguments=(("name", "other"),))
 PATIENT_S = 60.0
@@ -168,6 +189,38 @@ def test_a_model_that_sees_less_than_it_is_shown_is_broken(tmp_path: Path) -> No
         assert failure(future) == "its worker died, twice"
     finally:
         workers.close()
+
+
+def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "leaves.py"
+    script.write_text(LEAVES_WORKERS_BEHIND)
+    images = [str(task(tmp_path, f"{n}").image) for n in range(2)]
+    command = [sys.executable, str(script), *images]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    ) as parent:
+        assert parent.stdout is not None
+        workers = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(workers) == 2
+        assert all(is_running(pid) for pid in workers)
+        parent.kill()
+    wait_until(lambda: not any(is_running(pid) for pid in workers))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    for _ in range(300):
+        if is_so():
+            return
+        time.sleep(0.1)
+    raise AssertionError("it did not happen in half a minute")
 
 
 def test_who_waits_when_the_workers_are_ended_is_told(tmp_path: Path) -> None:
