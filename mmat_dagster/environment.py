@@ -18,6 +18,7 @@ MMAT_OPERATORS    operators whose backend is not the default one: name=backend, 
 MMAT_OPERATOR_URL    the server of all operators whose backend is http
 MMAT_OPERATOR_HOSTS  hosts that it may be on; default: this machine only
 MMAT_OPERATOR_TOKEN  its token; read by Dagster when a run starts
+MMAT_GROUNDING_DINO  the detector's repository on a hub, or its folder; default IDEA-Research/grounding-dino-base
 MMAT_OPERATOR_CACHE  what operators saw: an SQLite file, postgresql://... or off; default in MMAT_STORE
 MMAT_WORKERS      worker processes that look at images; default one per core
 MMAT_OBSERVATION_CHARS  longer observations are cut; default 4000
@@ -81,6 +82,7 @@ class Environment:
     operator_url: str | None
     operator_hosts: tuple[str, ...]
     has_operator_token: bool
+    grounding_dino: str | None
     operator_cache: str | None
     names_operator_cache: bool
     workers: int | None
@@ -120,6 +122,7 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         operator_url=variables.get("MMAT_OPERATOR_URL", "").strip() or None,
         operator_hosts=_words(variables.get("MMAT_OPERATOR_HOSTS", "")),
         has_operator_token=bool(variables.get("MMAT_OPERATOR_TOKEN")),
+        grounding_dino=variables.get("MMAT_GROUNDING_DINO", "").strip() or None,
         operator_cache=_cache(variables.get("MMAT_OPERATOR_CACHE", "").strip(), store),
         names_operator_cache="://" in variables.get("MMAT_OPERATOR_CACHE", ""),
         workers=_count(variables, "MMAT_WORKERS"),

@@ -13,9 +13,11 @@ from mmat_dagster.tools import Operator
 class SourceCaptionResource(dg.ConfigurableResource[Operator]):
     """Gives the teacher the source's own caption; not offered where a sample has none."""
 
+    max_chars: int = Field(default=MAX_CHARS, gt=20, description="A longer caption is cut, and the cut marked.")
+
     def create_resource(self, context: dg.InitResourceContext) -> Operator:  # noqa: ARG002
         """Return the operator."""
-        return SourceCaption()
+        return SourceCaption(self.max_chars)
 
 
 class SceneGraphCaptionResource(dg.ConfigurableResource[OperatorMaker], OperatorMaker):

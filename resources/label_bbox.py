@@ -1,12 +1,16 @@
 """label_bbox as a resource: the boxes that the source itself carries, or a detector that looks for phrases."""
 
 from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import ClassVar
 
 import dagster as dg
 from pydantic import Field
 
+from mmat_dagster.fingerprints import fingerprint
 from mmat_dagster.interfaces import ChatModel, OperatorMaker
+from mmat_dagster.operators.observation import MAX_CHARS
 from mmat_dagster.operators.phrases import PhrasedBoxes
 from mmat_dagster.operators.purposes import PURPOSES
 from mmat_dagster.operators.source_boxes import SourceBoxes
@@ -22,9 +26,11 @@ GROUNDING_DINO = "IDEA-Research/grounding-dino-base"
 class SourceBoxesResource(dg.ConfigurableResource[Operator]):
     """Gives the teacher the source's own boxes; not offered where a sample has none."""
 
+    max_chars: int = Field(default=MAX_CHARS, gt=20, description="A longer observation is cut, and the cut marked.")
+
     def create_resource(self, context: dg.InitResourceContext) -> Operator:  # noqa: ARG002
         """Return the operator."""
-        return SourceBoxes()
+        return SourceBoxes(self.max_chars)
 
 
 class GroundingDino(LocalOperator):
@@ -61,9 +67,22 @@ class GroundingDino(LocalOperator):
         return grounding_dino_model.PACKAGES
 
     @property
+    def version(self) -> str:
+        """Packages, code and settings; of a local folder also which files lie in it."""
+        return f"{super().version}{self._weights}"
+
+    @property
     def lane(self) -> str:
         """Its processes are its own: what they load is large."""
         return f"grounding_dino {self.device}"
+
+    @cached_property
+    def _weights(self) -> str:
+        folder = Path(self.repository)
+        if not folder.is_dir():
+            return ""
+        states = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
+        return f" files={fingerprint(f'{name} {state.st_size} {state.st_mtime_ns}' for name, state in states)}"
 
 
 class SourcePhrasesResource(dg.ConfigurableResource[Operator]):

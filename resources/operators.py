@@ -32,8 +32,13 @@ def _local(kind: Callable[..., Resource]) -> Backend:
     return lambda environment: kind(**_given(workers=environment.workers, max_chars=environment.observation_chars))
 
 
+def _source(kind: Callable[..., Resource]) -> Backend:
+    return lambda environment: kind(**_given(max_chars=environment.observation_chars))
+
+
 def _grounding_dino(environment: Environment) -> Resource:
-    return _phrased(environment, GroundingDino(**_given(max_chars=environment.observation_chars)))
+    fields = _given(max_chars=environment.observation_chars, repository=environment.grounding_dino)
+    return _phrased(environment, GroundingDino(**fields))
 
 
 def _http(kind: type[HttpOperator]) -> Backend:
@@ -68,12 +73,12 @@ def _gpt4o_caption(environment: Environment) -> Resource:
 
 OPERATORS: dict[str, Mapping[str, Backend]] = {
     "image_caption": {
-        "source": lambda _: SourceCaptionResource(),
+        "source": _source(SourceCaptionResource),
         "gpt4o": _gpt4o_caption,
         "http": _http(HttpImageCaption),
     },
     "label_bbox": {
-        "source": lambda _: SourceBoxesResource(),
+        "source": _source(SourceBoxesResource),
         "grounding_dino": _grounding_dino,
         "http": _http_boxes,
     },

@@ -3,19 +3,27 @@
 import json
 import os
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from PIL import Image
 
+from mmat_dagster import wire
 from mmat_dagster.operators.findings import NO_THINGS
+from mmat_dagster.operators.looking import observe
+from mmat_dagster.operators.phrases import PhrasedBoxes
+from mmat_dagster.schema import Annotations, Box, Observation
 from mmat_dagster.tools import Sight
 from resources.grounding_dino_model import Answer, GroundingDinoModel, asked_as, in_groups, things_in
+from resources.label_bbox import GroundingDino
 from resources.vision_worker import Glance
+from tests.looking import Folder, sample_of
 from tests.tiny_dino import save_tiny_dino
 
 # Four pictures of three shapes.
@@ -239,3 +247,41 @@ def test_texts_are_grouped_in_their_order_as_far_as_they_fit() -> None:
 def test_a_phrase_is_asked_without_what_would_end_it() -> None:
     assert asked_as("  St. Bernard?\n(a Dog) ") == "st bernard (a dog)"
     assert asked_as(" .?\x00\ud800") == ""
+
+
+async def test_the_whole_path_tells_boxes_of_a_sample_from_a_worker_process(folder: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "box_threshold": 0.0,
+        "text_threshold": 0.0,
+        "max_boxes": 2,
+        "device": "cpu",
+        "batch_size": 4,
+    }
+    detector = GroundingDino(repository=str(folder), **settings)
+    paths = [tmp_path / f"{number}.png" for number in range(4)]
+    for number, path in enumerate(paths):
+        noise(SHAPES[number], number).save(path)
+    named = [(number, phrase) for number in range(4) for phrase in ("dog", "ball")]
+    marked = tuple(Box(phrase=phrase, image=number, x1=0, y1=0, x2=9, y2=9) for number, phrase in named)
+    sample = sample_of(*paths, annotations=Annotations(boxes=marked))
+    try:
+        told = await observe(PhrasedBoxes(detector), sample, Folder())
+    finally:
+        detector.teardown_after_execution(dg.build_init_resource_context())
+    texts = re.split(r"(?:^|; )image \d: ", told)[1:]
+    assert len(texts) == 4
+    for text in texts:
+        boxes = [box for found in json.loads(text).values() for box in found]
+        assert boxes
+        assert all(0 <= edge <= 1 and round(edge, 2) == edge for box in boxes for edge in box)
+    assert wire.render_results([Observation(tool="label_bbox", text=told)])
+
+
+def test_other_weights_in_the_same_folder_are_another_version(tmp_path: Path) -> None:
+    if not (find_spec("torch") and find_spec("transformers")):
+        pytest.skip("torch and transformers are not installed")
+    (tmp_path / "model.safetensors").write_bytes(b"old")
+    before = GroundingDino(repository=str(tmp_path)).version
+    assert GroundingDino(repository=str(tmp_path)).version == before
+    (tmp_path / "model.safetensors").write_bytes(b"newer")
+    assert GroundingDino(repository=str(tmp_path)).version != before

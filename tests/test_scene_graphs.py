@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmat_dagster.interfaces import ChatReply, RowError
+from mmat_dagster.interfaces import ChatReply, ChatTurn, ReplyPending, ReplySchema, RowError
 from mmat_dagster.operators.looking import FAILED, observe
 from mmat_dagster.operators.observation import MAX_CHARS
 from mmat_dagster.operators.phrases import PhrasedBoxes
@@ -109,6 +109,25 @@ async def test_an_image_that_cannot_be_sent_fails_before_anything_is_paid(tmp_pa
         (failed,) = await caption.look([Look(image=image, sha256="0" * 64)])
         assert isinstance(failed, Failed)
     assert model.received == []
+
+
+class Batching(ScriptedChatModel):
+    """Has every reply come with a batch."""
+
+    async def complete(
+        self, messages: Sequence[ChatTurn], schema: ReplySchema | None = None, sample_number: int = 0
+    ) -> ChatReply | RowError:
+        self.received.append(tuple(messages))
+        raise ReplyPending
+
+
+async def test_in_batches_all_images_of_a_sample_are_asked_about_at_once(photo: Path) -> None:
+    model = Batching()
+    looks = [look_at(photo, question=question) for question in ("Who?", "Why?", "Where?")]
+    for operator in (SceneGraphCaption(model, MAX_CHARS), PhrasedBoxes(Detector(), model)):
+        with pytest.raises(ReplyPending):
+            await operator.look(looks)
+    assert len(model.received) == 6
 
 
 async def test_an_empty_scene_is_a_scene(photo: Path) -> None:

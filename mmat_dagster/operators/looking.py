@@ -1,8 +1,9 @@
 """From a sample to the looks at its images, and from what was seen to the one line that the dialogue tells."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from mmat_dagster.interfaces import Pictures
 from mmat_dagster.operators.observation import by_image
@@ -14,6 +15,8 @@ FAILED = "the operator failed and returned nothing"
 TOLD_FAILURES = 100
 
 LookFunction: TypeAlias = Callable[[Operator, Sequence[Look]], Awaitable[Sequence[Sight | Failed]]]
+
+T = TypeVar("T")
 
 _log = logging.getLogger("mmat_dagster.operators")
 
@@ -34,6 +37,15 @@ async def observe(operator: Operator, sample: Sample, pictures: Pictures, look: 
         if isinstance(result, Failed):
             failures.tell(operator, each, result)
     return by_image([_text(result) for result in results], operator.max_chars)
+
+
+async def for_each(work: Callable[[Look], Awaitable[T]], looks: Sequence[Look]) -> list[T]:
+    """Do `work` for all looks at once; when all are through, return the results or raise the first error."""
+    results = await asyncio.gather(*map(work, looks), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]
 
 
 def looks_at(sample: Sample, pictures: Pictures) -> tuple[Look, ...]:

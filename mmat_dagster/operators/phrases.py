@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 from mmat_dagster.interfaces import ChatModel
+from mmat_dagster.operators.looking import for_each
 from mmat_dagster.operators.observation import one_line
 from mmat_dagster.operators.purposes import PURPOSES
 from mmat_dagster.operators.scene_graph import SceneGraph, SceneGraphs
@@ -52,7 +53,7 @@ class PhrasedBoxes(Operator):
 
     async def look(self, looks: Sequence[Look]) -> Sequence[Sight | Failed]:
         """Find out what to look for, then look."""
-        phrased = [await self._phrased(look) for look in looks]
+        phrased = await for_each(self._phrased, looks)
         sound = [look for look in phrased if isinstance(look, Look)]
         seen = iter(await self._detector.look(sound) if sound else ())
         return [next(seen) if isinstance(look, Look) else look for look in phrased]

@@ -15,6 +15,7 @@ from mmat_dagster.chat.schemas import reply_schema
 from mmat_dagster.fingerprints import code_fingerprint
 from mmat_dagster.interfaces import ChatModel, ChatTurn, RowError
 from mmat_dagster.operators import scene_graph
+from mmat_dagster.operators.looking import for_each
 from mmat_dagster.operators.purposes import PURPOSES
 from mmat_dagster.operators.scene_graph import SceneGraph, SceneGraphs
 from mmat_dagster.spending import Forecast
@@ -74,8 +75,8 @@ class SceneGraphCaption(Operator):
         return total
 
     async def look(self, looks: Sequence[Look]) -> Sequence[Sight | Failed]:
-        """Ask for graph and caption of each image, one after the other."""
-        return [await self._caption(look) for look in looks]
+        """Ask for graph and caption of each image, of all at once: in batches, what one waits for all wait for."""
+        return await for_each(self._caption, looks)
 
     async def _caption(self, look: Look) -> Sight | Failed:
         graph = await self._graphs.of(look)
