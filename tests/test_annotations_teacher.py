@@ -12,6 +12,8 @@ from typing import ClassVar
 import pytest
 
 from mmat_dagster import prompts
+from mmat_dagster.operators.findings import NO_TEXT
+from mmat_dagster.operators.looking import FAILED
 from mmat_dagster.operators.source_boxes import SourceBoxes
 from mmat_dagster.operators.source_caption import SourceCaption
 from mmat_dagster.schema import Annotations, Box, Dialogue, Message, Rationale, Rejection, Sample
@@ -185,6 +187,16 @@ async def test_a_number_that_no_result_shows_is_admitted() -> None:
     assert dialogue.reflection == "general"
     assert "the recognised text does not show it" in dialogue.transcript.turns[-1].step.thought
     assert "sand | $2/kg" in dialogue.transcript.turns[-1].step.thought
+
+
+@pytest.mark.parametrize("said", [FAILED, NO_TEXT, f"image 1: {NO_TEXT}; image 2: {FAILED}"])
+async def test_what_no_operator_has_read_is_not_said_to_be_recognised(said: str) -> None:
+    solution = "Multiply.\n$2 × 4 = $8\nIt costs $8."
+    sample = make_sample(answers=("8",), annotations=Annotations(reasoning=solution, table=TABLE))
+    dialogue = await write_dialogue(sample, said)
+    assert dialogue.reflection == "none"
+    thought = dialogue.transcript.turns[-1].step.thought
+    assert thought.startswith("The text was not recognised, so I read the rows of the table in the image myself.")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from mmat_dagster import answers
 from mmat_dagster.interfaces import Finding
+from mmat_dagster.operators.findings import NO_TEXT
+from mmat_dagster.operators.looking import FAILED
 from mmat_dagster.schema import RejectionReason, Sample, Step, Turn
 from mmat_dagster.teachers import evidence, working
 from mmat_dagster.wire import RAG
@@ -72,8 +74,7 @@ class WorkedSolution(Strategy):
         solution = sample.annotations.reasoning or ""
         if not answers.states_gold(solution, sample):
             return Gap(reason="reasoning does not yield the answer", detail=f"it ends: {solution.strip()[-200:]}")
-        lead = "The recognised text gives me the rows of the table.\n" if _reads_table(sample, turns) else ""
-        return lead + working.in_brief(solution)
+        return _lead(sample, turns) + working.in_brief(solution)
 
     def find_pretence(self, sample: Sample, turns: Sequence[Turn]) -> Finding | None:
         missing = _unseen_cells(sample, turns)
@@ -204,8 +205,18 @@ def _opening(sample: Sample, tools: Sequence[str]) -> str:
     return f"{notes.summary or ''} Before I reason about it, I {look}{more}.".strip()
 
 
+def _lead(sample: Sample, turns: Sequence[Turn]) -> str:
+    if _reads_table(sample, turns):
+        return "The recognised text gives me the rows of the table.\n"
+    if sample.annotations.table is not None and evidence.observed(turns, "ocr"):
+        return "The text was not recognised, so I read the rows of the table in the image myself.\n"
+    return ""
+
+
 def _reads_table(sample: Sample, turns: Sequence[Turn]) -> bool:
-    return sample.annotations.table is not None and bool(evidence.observed(turns, "ocr"))
+    """Say whether there is a table and its text was recognised; an operator may have failed, or found nothing."""
+    read = (text for text in evidence.observed(turns, "ocr") if FAILED not in text and text != NO_TEXT)
+    return sample.annotations.table is not None and any(read)
 
 
 def _unseen_cells(sample: Sample, turns: Sequence[Turn]) -> dict[str, str]:
