@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import socket
-import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tests.loopback import Served, Server
+
 OK = 200
-START_S = 10.0
-STOP_S = 10.0
 PROMPT_TOKENS = 11
 COMPLETION_TOKENS = 7
 MODELS = {"object": "list", "data": [{"id": "scripted", "object": "model", "owned_by": "tests"}]}
@@ -77,29 +75,20 @@ class ChatServer:
         self.received: list[Received] = []
         self.models = ServerReply(body=json.dumps(MODELS), raw=True)
         self.lookups = 0
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self._server = _Server(
-            uvicorn.Config(self._app(), log_config=None, lifespan="off", timeout_graceful_shutdown=1)
-        )
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
+        config = uvicorn.Config(self._app(), log_config=None, lifespan="off", timeout_graceful_shutdown=1)
+        self._served = Served(Server(config), "chat server")
 
     @property
     def url(self) -> str:
         """The base URL, up to and including /v1."""
-        return f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1"
+        return f"{self._served.address}/v1"
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        if not self._server.up.wait(START_S):
-            raise TimeoutError(f"the chat server did not start in {START_S:g} s")
+        self._served.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._server.should_exit = True
-        self._thread.join(STOP_S)
-        self._socket.close()
-        if self._thread.is_alive():
-            raise TimeoutError(f"the chat server did not stop in {STOP_S:g} s")
+    def __exit__(self, *exit_: object) -> None:
+        self._served.__exit__(*exit_)
 
     def _app(self) -> Starlette:
         return Starlette(
@@ -123,18 +112,6 @@ class ChatServer:
     async def _models(self, request: Request) -> Response:
         self.lookups += 1
         return Response(self.models.body, self.models.status, self.models.headers, "application/json")
-
-
-class _Server(uvicorn.Server):
-    """Tells when it is up."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.up = threading.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.up.set()
 
 
 def _unscripted(body: Body) -> ServerReply:

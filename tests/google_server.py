@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import socket
-import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tests.loopback import Served
 from tests.teacher_server_http import CutResponse, Peer
 
-START_S = 10.0
-STOP_S = 10.0
 ENGINE = "017643444788157684527:6ivsjbpxpqw"
 PATH = "/customsearch/v1"
 
@@ -56,10 +53,9 @@ class GoogleServer:
     def __init__(self) -> None:
         self.script: Script = _unscripted
         self.received: list[Received] = []
-        self._socket = socket.create_server(("127.0.0.1", 0))
         app = Starlette(routes=[Route(PATH, self._search), Route("/elsewhere", self._search)])
         self._server = Peer(uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1))
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
+        self._served = Served(self._server, "search server")
 
     def reset(self) -> None:
         """Forget the script and what was received."""
@@ -68,7 +64,7 @@ class GoogleServer:
     @property
     def host(self) -> str:
         """Where it listens."""
-        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        return self._served.address
 
     @property
     def url(self) -> str:
@@ -81,17 +77,11 @@ class GoogleServer:
         return [each.asked["q"] for each in self.received]
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        if not self._server.up.wait(START_S):
-            raise TimeoutError(f"the search server did not start in {START_S:g} s")
+        self._served.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._server.should_exit = True
-        self._thread.join(STOP_S)
-        self._socket.close()
-        if self._thread.is_alive():
-            raise TimeoutError(f"the search server did not stop in {STOP_S:g} s")
+    def __exit__(self, *exit_: object) -> None:
+        self._served.__exit__(*exit_)
 
     async def _search(self, request: Request) -> Response:
         asked = dict(request.query_params)

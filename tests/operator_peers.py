@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 import io
-import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,9 +14,7 @@ from starlette.types import ASGIApp
 
 from mmat_dagster.pixels import read_rgb
 from mmat_dagster.tools import Failed, Look, Operator, OperatorUnavailable, Sight
-
-START_S = 10.0
-STOP_S = 10.0
+from tests.loopback import Served, Server
 
 
 class Measuring(Operator):
@@ -113,30 +110,6 @@ def look_at(image: bytes, question: str = "", phrases: tuple[str, ...] = ()) -> 
 @contextmanager
 def running(app: ASGIApp, port: int = 0) -> Iterator[str]:
     """Serve `app` in a thread on loopback and yield its URL."""
-    listener = socket.create_server(("127.0.0.1", port))
     config = uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1, timeout_keep_alive=30)
-    peer = _Server(config)
-    thread = threading.Thread(target=peer.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    try:
-        if not peer.up.wait(START_S):
-            raise TimeoutError(f"the server did not start in {START_S:g} s")
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        peer.should_exit = True
-        thread.join(STOP_S)
-        listener.close()
-    if thread.is_alive():
-        raise TimeoutError(f"the server did not stop in {STOP_S:g} s")
-
-
-class _Server(uvicorn.Server):
-    """Tells when it is up."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.up = threading.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.up.set()
+    with Served(Server(config), "server of operators", port) as served:
+        yield served.address

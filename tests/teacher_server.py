@@ -12,9 +12,7 @@ import argparse
 import asyncio
 import contextlib
 import signal
-import socket
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +27,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from tests.chat_server import OK, START_S, STOP_S, Body, Script, error_reply
+from tests.chat_server import OK, Body, Script, error_reply
+from tests.loopback import Served
 from tests.teacher_server_batches import Batch, BatchDesk, BatchOutcome, BatchRules
 from tests.teacher_server_brain import brain
 from tests.teacher_server_faults import RATE_LIMITED, Faults, canonical_sha
@@ -88,15 +87,13 @@ class TeacherServer:
         self._files = FileDesk()
         self._batches = self._batch_desk()
         self._drops_left = self.behaviour.drop_batch_replies
-        self._socket = socket.create_server(("127.0.0.1", port))
-        self._port: int = self._socket.getsockname()[1]
         self._peer = Peer(_config(self._app()))
-        self._thread = threading.Thread(target=self._peer.run, kwargs={"sockets": [self._socket]}, daemon=True)
+        self._served = Served(self._peer, "teacher server", port)
 
     @property
     def url(self) -> str:
         """The base URL, up to and including /v1."""
-        return f"http://127.0.0.1:{self._port}/v1"
+        return f"{self._served.address}/v1"
 
     @property
     def received(self) -> list[Received]:
@@ -129,17 +126,11 @@ class TeacherServer:
         return tuple(self._files.files.values())
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        if not self._peer.up.wait(START_S):
-            raise TimeoutError(f"the teacher server did not start in {START_S:g} s")
+        self._served.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._peer.should_exit = True
-        self._thread.join(STOP_S)
-        self._socket.close()
-        if self._thread.is_alive():
-            raise TimeoutError(f"the teacher server did not stop in {STOP_S:g} s")
+    def __exit__(self, *exit_: object) -> None:
+        self._served.__exit__(*exit_)
 
     def _batch_desk(self) -> BatchDesk:
         return BatchDesk(

@@ -3,31 +3,21 @@
 import asyncio
 import contextlib
 import socket
-import threading
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 
-import uvicorn
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tests.chat_server import OK, ServerReply, error_reply
+from tests.loopback import Server
 
 WRONG_KEY = error_reply(401, "Incorrect API key provided.", "invalid_api_key")
 
 
-class Peer(uvicorn.Server):
-    """Tells when it is up, hangs up on a client when told, and waits for nobody when it goes down."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.up = threading.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, then tell so."""
-        await super().startup(sockets)
-        self.up.set()
+class Peer(Server):
+    """Hangs up on a client when told, and waits for nobody when it goes down."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Cut every connection and drop the work on it."""
