@@ -89,7 +89,7 @@ def _bare_ocr() -> Callable[[Path], str]:
     cv2.setNumThreads(1)
     threads = {f"EngineConfig.onnxruntime.{each}_op_num_threads": 1 for each in ("intra", "inter")}
     engine = RapidOCR(params={"Global.log_level": "critical", **threads})
-    return lambda path: "; ".join(_texts(engine(str(path), use_cls=False)))
+    return lambda path: " ".join(_texts(engine(str(path), use_cls=False)))
 
 
 def _texts(found: Any) -> Sequence[str]:

@@ -18,7 +18,8 @@ MMAT_OPERATORS    operators whose backend is not the default one: name=backend, 
 MMAT_OPERATOR_URL    the server of all operators whose backend is http
 MMAT_OPERATOR_HOSTS  hosts that it may be on; default: this machine only
 MMAT_OPERATOR_TOKEN  its token; read by Dagster when a run starts
-MMAT_GROUNDING_DINO  the detector's repository on a hub, or its folder; default IDEA-Research/grounding-dino-base
+MMAT_GROUNDING_DINO  the detector on a hub, as repository or repository@commit, or its folder;
+                  default IDEA-Research/grounding-dino-base
 MMAT_OPERATOR_CACHE  what operators saw: an SQLite file, postgresql://... or off; default in MMAT_STORE
 MMAT_WORKERS      worker processes that look at images; default one per core
 MMAT_OBSERVATION_CHARS  longer observations are cut; default 4000

@@ -37,7 +37,8 @@ def _source(kind: Callable[..., Resource]) -> Backend:
 
 
 def _grounding_dino(environment: Environment) -> Resource:
-    fields = _given(max_chars=environment.observation_chars, repository=environment.grounding_dino)
+    repository, _, revision = (environment.grounding_dino or "").partition("@")
+    fields = _given(max_chars=environment.observation_chars, repository=repository or None, revision=revision or None)
     return _phrased(environment, GroundingDino(**fields))
 
 

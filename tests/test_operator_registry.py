@@ -88,6 +88,20 @@ def test_a_choice_that_cannot_be_is_told_at_once(choice: str, told: str) -> None
         resources_of(MMAT_OPERATORS=choice)
 
 
+@pytest.mark.parametrize(
+    ("told", "repository", "revision"),
+    [
+        ("", "IDEA-Research/grounding-dino-base", None),
+        ("/models/dino", "/models/dino", None),
+        ("me/dino@4f2a", "me/dino", "4f2a"),
+    ],
+)
+def test_the_detector_is_named_by_folder_or_commit(told: str, repository: str, revision: str | None) -> None:
+    chosen = resources_of(MMAT_OPERATORS="label_bbox=grounding_dino", MMAT_GROUNDING_DINO=told)["label_bbox"]
+    detector = chosen.nested_resources["detector"]
+    assert (detector.repository, detector.revision) == (repository, revision)
+
+
 def test_the_server_of_operators_is_named_once_and_its_token_never_told() -> None:
     choice = {"MMAT_OPERATORS": "ocr=http,label_bbox=http", "MMAT_OPERATOR_TOKEN": "t0ken-never-told"}
     chosen = resources_of(**choice, MMAT_OPERATOR_URL="http://gpu-1:8100", MMAT_OPERATOR_HOSTS="gpu-1 gpu-2")
