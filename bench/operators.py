@@ -128,7 +128,7 @@ def measure_speed(options: argparse.Namespace) -> None:
     """Print images/s and CPU of operator and library, medians of rounds in which each kind runs once."""
     print(f"speed: medians of {options.rounds} rounds, {os.cpu_count()} cores")
     row = "| {:<15} | {:<24} | {:>9} | {:>12} | {:>17} | {:>16} |"
-    print(row.format("operator", "kind", "images/s", "CPU ms/image", "CPU, ours : bare", "wall, ours : bare"))
+    print(row.format("operator", "kind", "images/s", "CPU ms/image", "CPU, ours : bare", "wall, bare : ours"))
     with tempfile.TemporaryDirectory() as name:
         for operator, images in _pictures(options, Path(name)).items():
             kinds = [("bare", 1), ("ours", 1), ("bare", 2), ("ours", 2)]
