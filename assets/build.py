@@ -22,6 +22,7 @@ from mmat_dagster.tools import CorpusError, OperatorUnavailable
 CODE_VERSION_TAG = "dagster/code_version"
 DATA_VERSION_TAG = "dagster/data_version"
 INPUT_DATA_VERSION_TAG = "dagster/input_data_version"
+INPUT_EVENT_POINTER_TAG = "dagster/input_event_pointer"
 
 # What would hit every sample: the run stops at once and tells what to do.
 RUN_ERRORS = (CorpusError, LedgerError, OperatorUnavailable, StoreError, TeacherUnavailable)
@@ -140,6 +141,9 @@ def _record(context: dg.AssetExecutionContext, pipeline: Pipeline, built: Built,
     tags = {CODE_VERSION_TAG: code_version(manifest.dataset), DATA_VERSION_TAG: manifest.fingerprint}
     if built.upstream is not None:
         tags[f"{INPUT_DATA_VERSION_TAG}/{built.upstream.dataset}"] = built.upstream.fingerprint
+        below = _last_record(context, built.upstream.dataset, manifest.source)
+        if below is not None:  # without it Dagster takes the upstream for a new one
+            tags[f"{INPUT_EVENT_POINTER_TAG}/{built.upstream.dataset}"] = str(below.storage_id)
     context.log_event(
         dg.AssetMaterialization(
             asset_key=manifest.dataset,
@@ -152,11 +156,15 @@ def _record(context: dg.AssetExecutionContext, pipeline: Pipeline, built: Built,
 
 def _is_recorded(context: dg.AssetExecutionContext, built: Built) -> bool:
     """Say whether Dagster's history already ends with this state of the dataset."""
-    wanted = dg.AssetRecordsFilter(
-        asset_key=dg.AssetKey(built.manifest.dataset), asset_partitions=[built.manifest.source]
-    )
-    last = context.instance.fetch_materializations(wanted, limit=1).records
-    if not last or last[0].asset_materialization is None:
+    last = _last_record(context, built.manifest.dataset, built.manifest.source)
+    if last is None or last.asset_materialization is None:
         return False
-    tags = last[0].asset_materialization.tags or {}
+    tags = last.asset_materialization.tags or {}
     return tags.get(DATA_VERSION_TAG) == built.manifest.fingerprint
+
+
+def _last_record(
+    context: dg.AssetExecutionContext, dataset: DatasetName, source: SourceName
+) -> dg.EventLogRecord | None:
+    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(dataset), asset_partitions=[source])
+    return next(iter(context.instance.fetch_materializations(wanted, limit=1).records), None)

@@ -8,6 +8,8 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver
+from dagster._core.loader import LoadingContextForTest
 
 from assets import foundation, integration, rationale, reflection, schedules
 from assets.metadata import describe
@@ -202,3 +204,23 @@ def test_the_weekly_schedule_asks_for_one_run_per_source() -> None:
     asked = list(requests)  # type: ignore[arg-type]
     assert [request.partition_key for request in asked] == foundation.source_qa.partitions_def.get_partition_keys()  # type: ignore[union-attr]
     assert schedules.weekly.default_status == dg.DefaultScheduleStatus.STOPPED
+
+
+def test_a_dataset_is_in_step_with_what_it_stands_on_until_that_changes(
+    instance: dg.DagsterInstance, work: Pipeline, tmp_path: Path
+) -> None:
+    assert run(instance, work, "orr_dialogues", partition_key="tabmwp").success
+    assert stale_causes(instance) == {}
+    write_tabmwp(tmp_path / "sources", 4)
+    assert run(instance, work, "source_qa", partition_key="tabmwp").success
+    assert stale_causes(instance) == {"rationales": ["has a new dependency data version"]}
+    assert run(instance, work, "orr_dialogues", partition_key="tabmwp").success
+    assert stale_causes(instance) == {}
+
+
+def stale_causes(instance: dg.DagsterInstance) -> dict[str, list[str]]:
+    """Return why Dagster takes the datasets of TabMWP for stale, by dataset."""
+    graph = dg.Definitions(assets=ASSETS, resources={"pipeline": None}).resolve_asset_graph()
+    resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
+    causes = {asset.key.to_user_string(): resolver.get_stale_causes(asset.key, "tabmwp") for asset in ASSETS}
+    return {name: [cause.reason for cause in found] for name, found in causes.items() if found}
