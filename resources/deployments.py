@@ -12,7 +12,7 @@ from mmat_dagster.tools import SearchEngine
 from resources.google_search import GoogleSearch
 from resources.gpt4o import GPT4o
 from resources.operator_cache import OperatorCache
-from resources.operators import gathered, operators
+from resources.operators import gathered, given, operators
 from resources.own_passages import OwnPassagesFirst
 from resources.pipeline import PipelineResource
 from resources.search import BM25Search
@@ -36,7 +36,7 @@ def local(environment: Environment) -> dict[str, Any]:
             operator_cache=operator_cache(environment),
             search=SEARCHES[environment.search](environment),
             limit=environment.limit,
-            **_given(part_rows=environment.part_rows, concurrency=environment.concurrency),
+            **given(part_rows=environment.part_rows, concurrency=environment.concurrency),
         ),
     }
 
@@ -53,7 +53,7 @@ def _gpt4o(environment: Environment) -> dg.ConfigurableResource[Teacher]:
         ledger=_ledger(environment),
         shelf=str(environment.store / "scaled"),
         mode=environment.mode,
-        **_given(
+        **given(
             model=environment.model,
             base_url=environment.base_url,
             concurrency=environment.concurrency,
@@ -80,7 +80,7 @@ def _google(environment: Environment) -> dg.ConfigurableResource[SearchEngine]:
         ledger=_ledger(environment),
         sites=[site for site in sites if not site.startswith("-")],
         not_sites=[site.removeprefix("-") for site in sites if site.startswith("-")],
-        **_given(
+        **given(
             engine_id=environment.google_engine,
             endpoint=environment.google_url,
             language=environment.search_language,
@@ -104,11 +104,6 @@ def operator_cache(environment: Environment) -> OperatorCache:
     return OperatorCache(
         url=dg.EnvVar("MMAT_OPERATOR_CACHE") if environment.names_operator_cache else environment.operator_cache
     )
-
-
-def _given(**fields: str | float | None) -> dict[str, Any]:
-    """Leave out what the environment does not say, so that the resource's own default counts."""
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 TEACHERS: Mapping[TeacherName, Callable[[Environment], dg.ConfigurableResource[Teacher]]] = {

@@ -13,6 +13,7 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from mmat_dagster.fingerprints import code_fingerprint, fingerprint
+from mmat_dagster.operators.looking import for_each
 from mmat_dagster.operators.observation import MAX_CHARS
 from mmat_dagster.tools import Failed, Look, Operator, OperatorUnavailable, Sight
 from resources import vision_worker
@@ -61,14 +62,12 @@ class LocalOperator(dg.ConfigurableResource[Operator], Operator):
 
     async def look(self, looks: Sequence[Look]) -> Sequence[Sight | Failed]:
         """Hand the images to the workers; other work of this event loop goes on meanwhile."""
-        workers, handling = self._opened(), self._handling
-        coming = [asyncio.wrap_future(workers.look(_task(look), handling)) for look in looks]
-        # Whoever gives up takes the result from nobody, and all are waited for before one's error is raised.
-        results = await asyncio.gather(*map(asyncio.shield, coming), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        return [result for result in results if not isinstance(result, BaseException)]
+        return await for_each(self._see, looks)
+
+    async def _see(self, look: Look) -> Sight | Failed:
+        coming = self._opened().look(_task(look), self._handling)
+        # Whoever gives up takes the result from nobody.
+        return await asyncio.shield(asyncio.wrap_future(coming))
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
         """Give the workers back."""

@@ -8,12 +8,11 @@ from typing import Any
 import dagster as dg
 
 from mmat_dagster.environment import BadEnvironment, Environment
-from mmat_dagster.interfaces import OperatorMaker, Teacher
 from mmat_dagster.operators.looking import LookFunction
 from mmat_dagster.operators.scene_graph_caption import SceneGraphCaption
 from mmat_dagster.tools import Look, Operator, OperatorUnavailable
 from resources.deployments import TEACHERS, operator_cache
-from resources.operators import OPERATORS, operators
+from resources.operators import OPERATORS, made_over, operators
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +37,7 @@ def open_operators(environment: Environment, names: Sequence[str]) -> Iterator[O
     chosen = {name: resources[name] for name in names}
     cache, teacher = operator_cache(environment), TEACHERS[environment.teacher](environment)
     with dg.build_resources({**chosen, "cache": cache, "teacher": teacher}) as opened:
-        made = {name: _made(getattr(opened, name), opened.teacher) for name in names}
+        made = {name: made_over(getattr(opened, name), opened.teacher) for name in names}
         yield OpenOperators(operators=made, look=opened.cache)
 
 
@@ -60,11 +59,3 @@ def served_operators(environment: Environment, names: Sequence[str]) -> Iterator
 def _takes_any_image(operator: Operator) -> bool:
     anything = Look(image=b"", sha256="")
     return operator.parameters(anything) is not None and not isinstance(operator, SceneGraphCaption)
-
-
-def _made(operator: Operator | OperatorMaker, teacher: Teacher) -> Operator:
-    if isinstance(operator, Operator):
-        return operator
-    if teacher.model is None:
-        raise OperatorUnavailable(f"{type(operator).__name__} asks a chat model, and this teacher has none")
-    return operator.over(teacher.model)

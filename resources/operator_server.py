@@ -12,7 +12,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -23,7 +23,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mmat_dagster import __version__
-from mmat_dagster.tools import Failed, Look, Operator, OperatorUnavailable, Sight
+from mmat_dagster.operators.looking import LookFunction, look_anew
+from mmat_dagster.tools import Failed, Operator, OperatorUnavailable, Sight
 from resources.operator_contract import (
     LOOPBACK,
     OPERATORS,
@@ -39,7 +40,6 @@ from resources.operator_contract import (
 )
 from resources.operator_uploads import MULTIPART, Received, Refused, receive
 
-LookFunction: TypeAlias = Callable[[Operator, Sequence[Look]], Awaitable[Sequence[Sight | Failed]]]
 T = TypeVar("T")
 
 # So many requests may wait for each that is looked at: they keep the models busy while others upload.
@@ -64,14 +64,10 @@ _HEADERS: Mapping[int, str] = {401: "WWW-Authenticate", 503: "Retry-After"}
 _CODES: Mapping[int, Code] = {404: "unknown", 405: "method_not_allowed"}
 
 
-async def _look(operator: Operator, looks: Sequence[Look]) -> Sequence[Sight | Failed]:
-    return await operator.look(looks)
-
-
 def create_app(
     operators: Mapping[str, Operator],
     *,
-    look: LookFunction = _look,
+    look: LookFunction = look_anew,
     max_bytes: int,
     max_concurrent: int,
     allowed_hosts: Sequence[str] = LOOPBACK,

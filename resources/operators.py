@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import dagster as dg
 
 from mmat_dagster.environment import BadEnvironment, Environment
-from mmat_dagster.interfaces import OperatorMaker
-from mmat_dagster.tools import Operator
+from mmat_dagster.interfaces import OperatorMaker, Teacher
+from mmat_dagster.tools import Operator, OperatorUnavailable
 from resources.face_detection import DeepFaceDetection, SlimeFaceDetection
 from resources.http_operator import HttpFaceDetection, HttpImageCaption, HttpLabelBbox, HttpOCR, HttpOperator
 from resources.image_caption import SceneGraphCaptionResource, SourceCaptionResource
@@ -29,16 +29,16 @@ Backend: TypeAlias = Callable[[Environment], Resource]
 
 
 def _local(kind: Callable[..., Resource]) -> Backend:
-    return lambda environment: kind(**_given(workers=environment.workers, max_chars=environment.observation_chars))
+    return lambda environment: kind(**given(workers=environment.workers, max_chars=environment.observation_chars))
 
 
 def _source(kind: Callable[..., Resource]) -> Backend:
-    return lambda environment: kind(**_given(max_chars=environment.observation_chars))
+    return lambda environment: kind(**given(max_chars=environment.observation_chars))
 
 
 def _grounding_dino(environment: Environment) -> Resource:
     repository, _, revision = (environment.grounding_dino or "").partition("@")
-    fields = _given(max_chars=environment.observation_chars, repository=repository or None, revision=revision or None)
+    fields = given(max_chars=environment.observation_chars, repository=repository or None, revision=revision or None)
     return _phrased(environment, GroundingDino(**fields))
 
 
@@ -49,7 +49,7 @@ def _http(kind: type[HttpOperator]) -> Backend:
         return kind(
             url=environment.operator_url,
             token=dg.EnvVar("MMAT_OPERATOR_TOKEN") if environment.has_operator_token else "",
-            **_given(max_chars=environment.observation_chars, allowed_hosts=[*environment.operator_hosts] or None),
+            **given(max_chars=environment.observation_chars, allowed_hosts=[*environment.operator_hosts] or None),
         )
 
     return made
@@ -69,7 +69,7 @@ def _phrased(environment: Environment, detector: Resource) -> Resource:
 def _gpt4o_caption(environment: Environment) -> Resource:
     if environment.teacher == "annotations":
         raise BadEnvironment("image_caption=gpt4o asks the teacher's model: it needs MMAT_TEACHER=gpt4o")
-    return SceneGraphCaptionResource(**_given(max_chars=environment.observation_chars))
+    return SceneGraphCaptionResource(**given(max_chars=environment.observation_chars))
 
 
 OPERATORS: dict[str, Mapping[str, Backend]] = {
@@ -115,13 +115,22 @@ def gathered(names: Sequence[str]) -> dg.ResourceDefinition:
     return gather
 
 
+def made_over(operator: Operator | OperatorMaker, teacher: Teacher) -> Operator:
+    """Return an operator, over the teacher's model where it asks one; raise OperatorUnavailable without a model."""
+    if isinstance(operator, Operator):
+        return operator
+    if teacher.model is None:
+        raise OperatorUnavailable(f"{type(operator).__name__} asks a chat model, and this teacher has none")
+    return operator.over(teacher.model)
+
+
 def _backend(name: str, backend: str) -> Backend:
     backends = OPERATORS[name]
     if backend not in backends:
         raise BadEnvironment(f"MMAT_OPERATORS: {name} has no backend {backend!r}, but {', '.join(backends)} and off")
-
     return backends[backend]
 
 
-def _given(**fields: object) -> dict[str, Any]:
+def given(**fields: object) -> dict[str, Any]:
+    """Leave out what the environment does not say, so that the resource's own default counts."""
     return {name: value for name, value in fields.items() if value is not None}

@@ -11,7 +11,8 @@ from mmat_dagster.interfaces import OperatorMaker, Store, Teacher
 from mmat_dagster.operators.looking import LookFunction
 from mmat_dagster.pipeline import Pipeline, Settings
 from mmat_dagster.stages.rationale import MAX_TURNS, REFLECTION_TURNS
-from mmat_dagster.tools import Operator, OperatorUnavailable, SearchEngine
+from mmat_dagster.tools import Operator, SearchEngine
+from resources.operators import made_over
 
 SAMPLE_RECORDS = 20
 
@@ -46,7 +47,7 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
             store=self.store,
             store_root=Path(self.store_root),
             teacher=self.teacher,
-            operators={name: self._made(operator) for name, operator in self.operators.items()},
+            operators={name: made_over(operator, self.teacher) for name, operator in self.operators.items()},
             look=self.operator_cache,
             search=self.search,
             settings=Settings(
@@ -56,11 +57,3 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
                 concurrency=self.concurrency,
             ),
         )
-
-    def _made(self, operator: Operator | OperatorMaker) -> Operator:
-        if isinstance(operator, Operator):
-            return operator
-        model = self.teacher.model
-        if model is None:
-            raise OperatorUnavailable(f"{type(operator).__name__} asks a chat model, and this teacher has none")
-        return operator.over(model)

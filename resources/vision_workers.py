@@ -97,15 +97,20 @@ class VisionWorkers:
     def _tend(self, worker: "_Worker") -> None:
         while batch := self._next(worker):
             try:
-                results = self._results(worker, batch)
-            except _Lost as lost:
-                self._again(batch, str(lost))
+                self._carry_out(worker, batch)
             except OperatorUnavailable as unavailable:
-                for job in (*batch, *self._others_of(batch[0].handling.spec)):
-                    job.future.set_exception(OperatorUnavailable(str(unavailable)))
-            else:
-                for job, result in zip(batch, results, strict=True):
-                    job.future.set_result(result)
+                _tell(unavailable, (*batch, *self._others_of(batch[0].handling.spec)))
+            except Exception as error:  # noqa: BLE001  whatever it is, nobody must wait for a thread that is gone
+                _tell(OperatorUnavailable(f"no worker process can be used: {error}"), batch)
+
+    def _carry_out(self, worker: "_Worker", batch: Sequence[_Job]) -> None:
+        try:
+            results = self._results(worker, batch)
+        except _Lost as lost:
+            self._again(batch, str(lost))
+            return
+        for job, result in zip(batch, results, strict=True):
+            job.future.set_result(result)
 
     def _next(self, worker: "_Worker") -> list[_Job]:
         """Wait for a batch for `worker`; nothing where the workers are ended."""
@@ -186,6 +191,11 @@ class VisionWorkers:
                 job.future.set_exception(OperatorUnavailable(ENDED))
 
 
+def _tell(unavailable: OperatorUnavailable, jobs: Iterable[_Job]) -> None:
+    for job in jobs:
+        job.future.set_exception(OperatorUnavailable(str(unavailable)))
+
+
 class _Worker:
     """One process at a time, started when it is needed; only its own thread speaks with it, any may kill it."""
 
@@ -250,12 +260,11 @@ class _Worker:
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=vision_worker.serve, args=(theirs,), daemon=True)
-        try:
-            self._process.start()
-        finally:
-            theirs.close()
+        ours, theirs = context.Pipe()
+        process = context.Process(target=vision_worker.serve, args=(theirs,), daemon=True)
+        with theirs:
+            process.start()
+        self._pipe, self._process = ours, process
 
     def drop(self) -> None:
         """Let go of a process that is lost; the next order starts another one."""

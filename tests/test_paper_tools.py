@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,12 +18,12 @@ import pytest
 
 from mmat_dagster.cli import run
 from mmat_dagster.schema import Dialogue
-from mmat_dagster.tools import Failed, Look, Sight
+from mmat_dagster.tools import Failed, Look, Operator, Sight
 from resources.operator_server import create_app
 from tests.chat_server import ChatServer
 from tests.google_server import ENGINE, GoogleServer, item, page
 from tests.layouts import write_tabmwp
-from tests.operator_peers import Speaking, running
+from tests.operator_peers import running
 from tests.test_graph import KEY, materialize, read, rejected, taught_by
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,20 +33,18 @@ READ = "sand | $2; gravel | $3"
 CAPTION = "A price list names sand and gravel."
 
 
-class ServedOcr(Speaking):
-    """An OCR as another machine has it; fails at the second problem's picture."""
+class ServedOcr(Operator):
+    """An OCR as another machine has it; fails at one picture."""
 
     name: ClassVar[str] = "ocr"
+    purpose: ClassVar[str] = "reads"
+    version = "served 1"
 
-    async def look(self, looks: Any) -> Any:
-        return [Failed(detail="smudged") if is_second(look) else Sight(text=READ) for look in looks]
+    def __init__(self, smudged: bytes) -> None:
+        self._smudged = smudged
 
-
-def is_second(look: Look) -> bool:
-    return isinstance(look.image, bytes) and look.image == SECOND["image"]
-
-
-SECOND: dict[str, bytes] = {}
+    async def look(self, looks: Sequence[Look]) -> Sequence[Sight | Failed]:
+        return [Failed(detail="smudged") if look.image == self._smudged else Sight(text=READ) for look in looks]
 
 
 def scripted(body: dict[str, Any]) -> str:
@@ -74,13 +72,14 @@ def next_step(made: int) -> str:
 def peers(google_server: GoogleServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, str]]:
     """Yield the variables of a deployment that uses them all."""
     write_tabmwp(tmp_path / "sources", 3)
-    SECOND["image"] = (tmp_path / "sources" / "tabmwp" / "tables" / "2.png").read_bytes()
+    smudged = (tmp_path / "sources" / "tabmwp" / "tables" / "2.png").read_bytes()
     google_server.script = lambda asked: page([item(1, title="Sand", snippet="It is cheap.")])
     with ExitStack() as stack:
         chat = stack.enter_context(ChatServer())
         chat.script = scripted
-        ocr = ServedOcr(said=RuntimeError())
-        url = stack.enter_context(running(create_app({"ocr": ocr}, max_bytes=1_000_000, max_concurrent=2, token=TOKEN)))
+        url = stack.enter_context(
+            running(create_app({"ocr": ServedOcr(smudged)}, max_bytes=1_000_000, max_concurrent=2, token=TOKEN))
+        )
         variables = {
             **taught_by(chat, tmp_path),
             "MMAT_OPERATORS": "image_caption=gpt4o,ocr=http",

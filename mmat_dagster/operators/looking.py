@@ -35,7 +35,7 @@ async def observe(operator: Operator, sample: Sample, pictures: Pictures, look: 
     results = await look(operator, looks)
     for each, result in zip(looks, results, strict=True):
         if isinstance(result, Failed):
-            failures.tell(operator, each, result)
+            _failures.tell(operator, each, result)
     return by_image([_text(result) for result in results], operator.max_chars)
 
 
@@ -83,7 +83,7 @@ class _Failures:
             _log.warning("further failures of operators are counted in the census, and not told here")
 
 
-failures = _Failures()
+_failures = _Failures()
 
 
 def _text(result: Sight | Failed) -> str:
