@@ -15,6 +15,7 @@ Signal = Literal["continue", "reflection", "end"]
 ReflectionKind = Literal["none", "general", "math"]
 Role = Literal["system", "user", "assistant"]
 ImageHome = Literal["source", "store"]
+LeakEvidence = Literal["same image", "similar image", "same question", "template question"]
 
 RejectionReason = Literal[
     "unreadable record",
@@ -25,6 +26,10 @@ RejectionReason = Literal[
     "no gold answer",
     "answer not among the choices",
     "duplicate id",
+    "duplicate question",
+    "held out for testing",
+    "benchmark leak",
+    "not for commercial use",
     "annotations hold no reasoning",
     "reasoning does not yield the answer",
     "malformed teacher reply",
@@ -82,7 +87,21 @@ class Annotations:
     table: str | None = None
     table_title: str | None = None
     entity: str | None = None
+    entity_id: str | None = None
     boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leak:
+    """What a sample shares with an evaluation benchmark; `score` is 1.0 for the same and less for the similar.
+
+    A template question is one that the source asks of many images in the same words: it alone says nothing.
+    """
+
+    benchmark: str
+    item: str
+    evidence: LeakEvidence
+    score: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +154,7 @@ class Sample:
     context: tuple[Round, ...] = ()
     annotations: Annotations = field(default_factory=Annotations)
     licence: str
+    leaks: tuple[Leak, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
