@@ -8,7 +8,7 @@ Works like make: `build` first brings up to date what a dataset stands on, and d
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -59,12 +59,13 @@ class Settings(SourceSettings):
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """A dataset of one source that is up to date now."""
+    """A dataset of one source that is up to date now; `source_state` is that of the source's files, for its samples."""
 
     manifest: Manifest
     rows_in: int
     upstream: Manifest | None
     reused_parts: int
+    source_state: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,8 +165,10 @@ class Pipeline:
             key = making.key(state)
             manifest = parts.read_manifest(self.store, "source_qa", source)
             if manifest is not None and manifest.key == key:
-                return _built(manifest, None, len(manifest.parts))
-            return self._publish("source_qa", source, key, None, making.make(key, report))
+                built = _built(manifest, None, len(manifest.parts))
+            else:
+                built = self._publish("source_qa", source, key, None, making.make(key, report))
+        return replace(built, source_state=state)
 
     def _build_stage(self, stage: _Stage, source: SourceName, upstream: Manifest, report: Report) -> Built:
         with self.store.exclusive(parts.folder(stage.dataset, source)):

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
+from dagster._core.definitions.observe import observe as observe_assets
 from dagster._core.loader import LoadingContextForTest
 
 from assets import foundation, integration, rationale, reflection, schedules
@@ -22,6 +23,7 @@ from tests.test_pipeline import pipeline
 
 ASSETS = [foundation.source_qa, rationale.rationales, reflection.rr_dialogues, integration.orr_dialogues]
 CHECKS = [
+    foundation.source_qa_leaks_no_benchmark,
     reflection.rr_wire_form_round_trips,
     reflection.rr_answers_are_gold,
     integration.orr_wire_form_round_trips,
@@ -44,7 +46,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 def run(instance: dg.DagsterInstance, work: Pipeline, *names: str, **options: Any) -> dg.ExecuteInProcessResult:
     return dg.materialize(
-        [*ASSETS, *CHECKS],
+        [foundation.source_files, *ASSETS, *CHECKS],
         instance=instance,
         selection=dg.AssetSelection.assets(*names),
         resources={"pipeline": work},
@@ -212,15 +214,23 @@ def test_a_dataset_is_in_step_with_what_it_stands_on_until_that_changes(
     assert run(instance, work, "orr_dialogues", partition_key="tabmwp").success
     assert stale_causes(instance) == {}
     write_tabmwp(tmp_path / "sources", 4)
+    assert observe(instance, work)
+    assert stale_causes(instance) == {"source_qa": ["has a new dependency data version"]}
     assert run(instance, work, "source_qa", partition_key="tabmwp").success
     assert stale_causes(instance) == {"rationales": ["has a new dependency data version"]}
     assert run(instance, work, "orr_dialogues", partition_key="tabmwp").success
     assert stale_causes(instance) == {}
 
 
+def observe(instance: dg.DagsterInstance, work: Pipeline) -> bool:
+    return bool(observe_assets([foundation.source_files], instance=instance, resources={"pipeline": work}).success)
+
+
 def stale_causes(instance: dg.DagsterInstance) -> dict[str, list[str]]:
     """Return why Dagster takes the datasets of TabMWP for stale, by dataset."""
-    graph = dg.Definitions(assets=ASSETS, resources={"pipeline": None}).resolve_asset_graph()
+    graph = dg.Definitions(
+        assets=[foundation.source_files, *ASSETS], resources={"pipeline": None}
+    ).resolve_asset_graph()
     resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
     causes = {asset.key.to_user_string(): resolver.get_stale_causes(asset.key, "tabmwp") for asset in ASSETS}
     return {name: [cause.reason for cause in found] for name, found in causes.items() if found}
