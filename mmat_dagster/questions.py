@@ -22,6 +22,8 @@ CONSTRAINTS: dict[AnswerType, str] = {
 
 _CURRENCIES = "$€£¥"
 _ADJECTIVE = re.compile(r" (?:old|tall|long|wide|deep|high)$")
+# A choice's letter, the mark behind it and the space between them and the choice take no more than this.
+_MARK_CHARS = 12
 _APART = re.compile(r"(?:[\s\"'’‘“”()?!;:]|(?<!\d)[.,]|[.,](?!\d))+")
 
 
@@ -59,8 +61,24 @@ def _unit_to_tell(record: SourceRecord) -> str | None:
 
 
 def _shows_choices(question: str, choices: tuple[str, ...]) -> bool:
-    lettered = (re.escape(_letter(at)) + r"[).:]\s*" + re.escape(choice) for at, choice in enumerate(choices))
-    return re.search(r".*\b".join(["", *lettered]), question, re.DOTALL) is not None
+    """Say whether all choices stand in `question`, in order, each behind its letter."""
+    at = 0
+    for index, choice in enumerate(choices):
+        at = _end_of_choice(question, choice, _letter(index), at)
+        if at < 0:
+            return False
+    return True
+
+
+def _end_of_choice(question: str, choice: str, letter: str, start: int) -> int:
+    """Return where `choice`, behind its letter, ends in `question`; -1 where it does not stand there."""
+    found = question.find(choice, start)
+    while found >= 0:
+        mark = question[max(start, found - _MARK_CHARS) : found].rstrip()
+        if mark.endswith((f"{letter})", f"{letter}.", f"{letter}:")) and not mark[: -len(letter) - 1][-1:].isalnum():
+            return found + len(choice)
+        found = question.find(choice, found + 1)
+    return -1
 
 
 def _letter(index: int) -> str:
