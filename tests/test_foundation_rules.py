@@ -141,7 +141,7 @@ def test_what_may_not_be_used_commercially_is_left_out_by_name(tmp_path: Path, b
     assert outcomes(found) == ["not for commercial use"]
     assert isinstance(found[0], Rejection)
     assert found[0].detail == "CC BY-NC-SA 4.0"
-    free = replace(record(2), source="infoseek", part="train", licence="Apache-2.0")
+    free = replace(record(2), source="visual_cot", part="openimages", licence="CC BY 2.0")
     assert outcomes(run(tmp_path, book, [free], Rules(allow_non_commercial=False))[0]) == ["kept"]
 
 
