@@ -148,7 +148,7 @@ def _misfit(parts: Floats, goal: Floats) -> tuple[Floats, Floats]:
     square = rows @ rows.T
     # A little damping: a picture may have no detail in one direction.
     square[np.diag_indices(len(parts))] += 1e-4 * np.diag(square) + 1e-6
-    weights: Floats = np.linalg.solve(square, rows @ goal.ravel())
+    weights = np.asarray(np.linalg.solve(square, rows @ goal.ravel()), dtype=np.float64)
     return goal - (weights @ rows).reshape(goal.shape), weights
 
 

@@ -43,7 +43,7 @@ def read_benchmarks(folder: Path) -> Iterator[BenchmarkItem | Unreadable]:
             continue
         if entry.is_dir():
             yield from _read_folder(entry)
-        elif entry.suffix.lower() in FORMS:
+        elif _holds_items(entry):
             images = ImageFiles(_files(folder / "images"))
             yield from _read_file(_Place(benchmark=entry.stem, root=folder, images=images), entry)
 
@@ -64,13 +64,17 @@ def _read_folder(root: Path) -> Iterator[BenchmarkItem | Unreadable]:
     place = _Place(benchmark=root.name, root=root, images=ImageFiles(files[:FILES]))
     has_items = False
     for path in files[:FILES]:
-        if path.suffix.lower() in FORMS and not _TRAINING.search(path.stem):
+        if _holds_items(path):
             for one in _read_file(place, path):
                 has_items = has_items or isinstance(one, BenchmarkItem)
                 yield one
     # Beside VLMEvalKit's tables, their images lie in a folder of this name.
     if not has_items and root.name != "images":
         yield Unreadable(benchmark=root.name, where=".", problem="no file holds questions")
+
+
+def _holds_items(path: Path) -> bool:
+    return path.suffix.lower() in FORMS and not _TRAINING.search(path.stem)
 
 
 def _files(root: Path) -> Iterator[Path]:

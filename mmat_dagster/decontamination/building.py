@@ -7,9 +7,13 @@ from pathlib import Path
 
 from mmat_dagster.decontamination.index import BenchmarkCounts, BenchmarkIndex, Entry
 from mmat_dagster.decontamination.items import BenchmarkItem, Unreadable
+from mmat_dagster.decontamination.rows import told
 from mmat_dagster.decontamination.wording import grams, wording, words
 from mmat_dagster.likeness import likeness
 from mmat_dagster.pixels import read_rgb
+
+# Of a benchmark's unreadable images, so many are told by name.
+PROBLEMS_TOLD = 20
 
 
 def build_index(found: Iterable[BenchmarkItem | Unreadable]) -> BenchmarkIndex:
@@ -64,8 +68,8 @@ class _Building:
             if sha256 not in self.likenesses:
                 self.likenesses[sha256] = likeness(read_rgb(data))
         except OSError as error:
-            told = image.name if isinstance(image, Path) else f"image of {one.item}"
-            self.unreadable.setdefault(one.benchmark, set()).add(f"{told}: {' '.join(str(error).split())}")
+            name = image.name if isinstance(image, Path) else f"an image of {one.item}"
+            self.unreadable.setdefault(one.benchmark, set()).add(f"{name}: {told(error)}")
             return None
         return sha256
 
@@ -80,7 +84,3 @@ class _Building:
             short_questions=sum(not entry.grams for entry in entries),
             problems=(*sorted(self.problems.get(name, [])), *unreadable[:PROBLEMS_TOLD]),
         )
-
-
-# Of a benchmark's unreadable images, so many are told by name.
-PROBLEMS_TOLD = 20

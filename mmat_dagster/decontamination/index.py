@@ -50,19 +50,18 @@ class Entry:
     images: tuple[str, ...]
 
 
+_ENTRY = TypeAdapter(Entry)
 _COUNTS = TypeAdapter(dict[str, BenchmarkCounts])
 _COUNTS_KEY, _RULES_KEY = b"mmat.counts", b"mmat.rules"
-_SCHEMA = pa.schema(
-    [
-        pa.field("benchmark", pa.string()),
-        pa.field("item", pa.string()),
-        pa.field("wording", pa.uint64()),
-        pa.field("grams", pa.list_(pa.uint64())),
-        pa.field("images", pa.list_(pa.string())),
-        # The first row that shows an image holds its likeness.
-        pa.field("likenesses", pa.list_(pa.binary())),
-    ]
-)
+# Of the rows that show an image, the first one holds its likeness.
+_COLUMNS: dict[str, pa.DataType] = {
+    "benchmark": pa.string(),
+    "item": pa.string(),
+    "wording": pa.uint64(),
+    "grams": pa.list_(pa.uint64()),
+    "images": pa.list_(pa.string()),
+    "likenesses": pa.list_(pa.binary()),
+}
 
 
 def rules() -> str:
@@ -113,7 +112,7 @@ class BenchmarkIndex:
         rows = [self._row(entry, told) for entry in self.entries]
         metadata = {_COUNTS_KEY: _COUNTS.dump_json(self.counts), _RULES_KEY: rules().encode()}
         buffer = io.BytesIO()
-        table = pa.Table.from_pylist(rows, schema=_SCHEMA.with_metadata(metadata))
+        table = pa.Table.from_pylist(rows, schema=pa.schema(_COLUMNS, metadata=metadata))
         pq.write_table(table, buffer, compression="zstd")
         return buffer.getvalue()
 
@@ -153,6 +152,3 @@ def _pairs(images: list[str], looks: list[bytes | None]) -> Iterable[tuple[str, 
 
 def _entry(row: dict[str, object]) -> Entry:
     return _ENTRY.validate_python({key: value for key, value in row.items() if key != "likenesses"})
-
-
-_ENTRY = TypeAdapter(Entry)

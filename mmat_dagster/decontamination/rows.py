@@ -46,7 +46,7 @@ def read_rows(path: Path) -> Iterator[Row | Broken]:
     try:
         yield from FORMS[path.suffix.lower()](path)
     except (pa.ArrowException, OSError, ValueError, LookupError, csv.Error) as error:
-        yield Broken(where=path.name, problem=_told(error))
+        yield Broken(where=path.name, problem=told(error))
 
 
 def _read_json(path: Path) -> Iterator[Row | Broken]:
@@ -148,11 +148,13 @@ def _parse(raw: Raw) -> object:
     try:
         return json.loads(raw.text.decode("utf-8-sig", "replace"), strict=False)
     except (ValueError, RecursionError) as error:
-        return Broken(where=raw.where, problem=_told(error))
+        return Broken(where=raw.where, problem=told(error))
 
 
-def _told(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+def told(error: Exception) -> str:
+    """Return what went wrong in one line; an operating system's complaint without the path that it names."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split())[:300] or type(error).__name__
 
 
 FORMS: dict[str, Callable[[Path], Iterator[Row | Broken]]] = {

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 GRAM = 8
 
-_IMAGE_MARK = re.compile(r"<\s*/?\s*(?:img|image)\b[^<>]{0,400}>", re.IGNORECASE)
+_IMAGE_MARK = re.compile(r"<\s*/?\s*(?:img|image)\s*\d*\b[^<>]{0,400}>", re.IGNORECASE)
 # Sources spell a line as `A B` or as `AB`.
 _SPELLED_OUT = re.compile(r"\b([A-Z]) (?=[A-Z]\b)")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
