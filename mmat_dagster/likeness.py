@@ -31,7 +31,9 @@ MIN_CONTRAST = 2.0
 # Widths to heights, as 1/ASPECT_UNIT of a doubling.
 ASPECT_UNIT = 1000
 
-_STEPS = 5
+_STEPS = 3
+# Where the first step explains less than this share of what differs, the pictures are of different things.
+_PROMISE = 0.2
 _STEP, _REACH = 0.02, 0.06
 
 
@@ -70,7 +72,7 @@ def difference(one: bytes, other: bytes) -> float | None:
     bound = min(MAX_DIFFERENCE, MAX_SHARE_OF_CONTRAST * max(blunt.std(), sharp.std()))
     found = _overlaid(sharp, blunt)
     if found >= bound:
-        found = _aligned(sharp, blunt)
+        found = _aligned(sharp, blunt, is_near=found < 2 * bound)
     return found if found < bound else None
 
 
@@ -103,17 +105,20 @@ def _overlaid(sharp: Floats, blunt: Floats) -> float:
     return _largest(_misfit(looks, blunt[1:-1, 1:-1])[0])
 
 
-def _aligned(sharp: Floats, blunt: Floats) -> float:
+def _aligned(sharp: Floats, blunt: Floats, *, is_near: bool) -> float:
     """Return the largest difference once `sharp` is shifted and scaled over `blunt` (Gauss-Newton, a few steps)."""
     edge = 3
     goal = blunt[edge:-edge, edge:-edge]
     across, down = np.zeros(2), np.zeros(2)
+    moved = sharp
+    before = float(_misfit(_looks(sharp, edge), goal)[0].std())
     for _ in range(_STEPS):
-        moved = _resampling(*down) @ sharp @ _resampling(*across).T
-        _, weights = _misfit(np.concatenate([_looks(moved, edge), _moves(moved, edge)]), goal)
+        left, weights = _misfit(np.concatenate([_looks(moved, edge), _moves(moved, edge)]), goal)
+        if not is_near and left.std() > before * (1 - _PROMISE):
+            return float("inf")
         step = np.clip(weights[4:] / max(weights[1], 0.3), -_STEP, _STEP)
         across, down = np.clip(across + step[:2], -_REACH, _REACH), np.clip(down + step[2:], -_REACH, _REACH)
-    moved = _resampling(*down) @ sharp @ _resampling(*across).T
+        moved = _resampling(*down) @ sharp @ _resampling(*across).T
     return _largest(_misfit(_looks(moved, edge), goal)[0])
 
 
@@ -143,7 +148,7 @@ def _misfit(parts: Floats, goal: Floats) -> tuple[Floats, Floats]:
     square = rows @ rows.T
     # A little damping: a picture may have no detail in one direction.
     square[np.diag_indices(len(parts))] += 1e-4 * np.diag(square) + 1e-6
-    weights = np.linalg.solve(square, rows @ goal.ravel())
+    weights = np.asarray(np.linalg.solve(square, rows @ goal.ravel()), dtype=np.float64)
     return goal - (weights @ rows).reshape(goal.shape), weights
 
 
