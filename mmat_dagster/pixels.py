@@ -20,14 +20,18 @@ def read_rgb(source: Path | bytes) -> Image.Image:
     try:
         with Image.open(content) as image:
             _check_size(image)
-            upright = ImageOps.exif_transpose(image)
+            return to_rgb(image)
     except UnidentifiedImageError:
         raise OSError("not an image, or of a format that Pillow does not know") from None
     except OSError:
         raise
     except DAMAGE as error:
         raise OSError(f"{type(error).__name__}: {error}") from error
-    return _on_white(_eight_bit(upright)).convert("RGB")
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return an open image's (first) frame as RGB, turned as its EXIF says, on white ground."""
+    return _on_white(_eight_bit(ImageOps.exif_transpose(image))).convert("RGB")
 
 
 def _check_size(image: Image.Image) -> None:

@@ -12,17 +12,21 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 
+from PIL import Image
+
 from mmat_dagster import parts
 from mmat_dagster.datasets import code_version
 from mmat_dagster.decontamination.benchmark_files import read_benchmarks
+from mmat_dagster.decontamination.building import build_index
 from mmat_dagster.decontamination.guard import Guard
-from mmat_dagster.decontamination.index import BenchmarkIndex
+from mmat_dagster.decontamination.index import BenchmarkIndex, rules
 from mmat_dagster.filebook import FileBook, open_book
-from mmat_dagster.fingerprints import code_fingerprint, fingerprint
+from mmat_dagster.fingerprints import fingerprint
 from mmat_dagster.images import Examination, ImageShelf, quiet_decoders
 from mmat_dagster.interfaces import Store
 from mmat_dagster.likeness import likeness
 from mmat_dagster.parts import PART_ROWS, Part
+from mmat_dagster.pixels import to_rgb
 from mmat_dagster.progress import Report, Tally
 from mmat_dagster.schema import LeakPolicy, Rejection, Sample, SourceName, SourceRecord
 from mmat_dagster.source_images import ImageExaminer
@@ -91,7 +95,9 @@ class SourceParts:
         with self.store.exclusive("benchmarks"):
             if self.store.exists(name):
                 return BenchmarkIndex.from_bytes(self.store.read(name))
-            index = BenchmarkIndex.build(read_benchmarks(self.settings.benchmarks))
+            index = build_index(read_benchmarks(self.settings.benchmarks))
+            if not index.entries:
+                raise _no_benchmarks(f"{self.settings.benchmarks}, which holds no question that could be read")
             self.store.write(name, index.to_bytes())
         return index
 
@@ -113,7 +119,7 @@ class SourceParts:
 
     def _foundation(self, book: FileBook, opened: ExitStack) -> Foundation:
         settings, guard = self.settings, self._guard()
-        closely = Examination(is_decoded=settings.verify_images, liken=likeness if guard else None)
+        closely = Examination(is_decoded=settings.verify_images, liken=_liken if guard else None)
         threads = settings.workers if settings.verify_images or guard else 1
         pool = opened.enter_context(ThreadPoolExecutor(threads, "images")) if threads > 1 else None
         return Foundation(
@@ -137,14 +143,10 @@ class SourceParts:
     def _benchmark_key(self) -> str:
         folder = self.settings.benchmarks
         if folder is None or not folder.is_dir():
-            raise SourceError(
-                f"The benchmarks to compare with were looked for in the folder {folder}, which does not exist. "
-                "MMAT_BENCHMARKS should name one with a folder for each benchmark, as published; unset it to compare "
-                "with none."
-            )
+            raise _no_benchmarks(f"{folder}, which does not exist")
         with self._book("benchmarks") as book:
             state = source_state(folder, book, self.settings.workers)
-        return fingerprint([code_fingerprint("likeness.py", "decontamination/*.py"), state])
+        return fingerprint([rules(), state])
 
     def _book(self, name: str) -> AbstractContextManager[FileBook]:
         return open_book(self.store_root / "files" / f"{name}.sqlite")
@@ -152,6 +154,17 @@ class SourceParts:
     @property
     def _prefix(self) -> str:
         return parts.folder("source_qa", self.source)
+
+
+def _liken(image: Image.Image) -> bytes:
+    return likeness(to_rgb(image))
+
+
+def _no_benchmarks(folder: str) -> SourceError:
+    return SourceError(
+        f"The benchmarks to compare with were looked for in the folder {folder}. "
+        "MMAT_BENCHMARKS should name one with a folder for each benchmark, as published; unset it to compare with none."
+    )
 
 
 def _read(reader: Reader, folder: Path) -> Iterator[SourceRecord | Rejection]:

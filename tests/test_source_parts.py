@@ -1,12 +1,14 @@
 """The samples of a source in parts: what decides them, and what a run takes over from an earlier one."""
 
+import base64
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from mmat_dagster import parts
 from mmat_dagster.pipeline import Pipeline
@@ -95,6 +97,80 @@ def test_the_files_are_told_before_any_record(folder: Path) -> None:
     seen: list[Progress] = []
     build(pipeline(folder), seen)
     assert [progress.files for progress in seen[:2]] == [6, 0]
+
+
+LONG = "How much do {} kilograms of sand cost in the shop by the river?"
+
+
+@pytest.fixture
+def guarded(folder: Path) -> Pipeline:
+    """Return a pipeline that knows a benchmark: it shares the picture of problem 1 and the question of problem 2."""
+    place = folder / "sources" / "tabmwp"
+    problems = json.loads((place / "problems_train.json").read_text())
+    for number, problem in problems.items():
+        problem["question"] = LONG.format(number)
+        draw_text(f"table {number}").save(place / "tables" / f"{number}.png")
+    (place / "problems_train.json").write_text(json.dumps(problems))
+    copy = io.BytesIO()
+    draw_text("table 1").resize((150, 100)).save(copy, "JPEG", quality=80)
+    rows = [("0", copy.getvalue(), "What is this?"), ("1", png(draw_text("other")), LONG.format(2))]
+    lines = ["index\timage\tquestion\tanswer"]
+    lines += [f"{index}\t{base64.b64encode(image).decode()}\t{question}\t7" for index, image, question in rows]
+    (folder / "benchmarks" / "ai2d").mkdir(parents=True)
+    (folder / "benchmarks" / "ai2d" / "AI2D_TEST.tsv").write_text("\n".join(lines))
+    return with_settings(pipeline(folder), benchmarks=folder / "benchmarks")
+
+
+def draw_text(text: str) -> Image.Image:
+    image = Image.new("RGB", (300, 200), "white")
+    draw = ImageDraw.Draw(image)
+    for line in range(4):
+        draw.text((20, 10 + 45 * line), f"{text} {line * len(text)}", fill="black", font_size=30)
+    return image
+
+
+def png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_what_gives_a_benchmark_away_is_left_out_and_the_benchmark_told(guarded: Pipeline) -> None:
+    manifest = build(guarded)
+    (part,) = manifest.parts[:1]
+    lost = {one.record_id: one.detail for one in parts.read_rejected(guarded.store, manifest)}
+    assert (manifest.rows, dict(part.rejected | manifest.rejected)) == (3, {"benchmark leak": 2})
+    assert lost["tabmwp/1"].startswith("similar image as ai2d 0 (0.9")
+    assert lost["tabmwp/2"] == "same question as ai2d 1 (1.00)"
+    assert manifest.census["leak: ai2d, similar image"] == 1
+    assert manifest.census["leak: ai2d, same question"] == 1
+
+
+def test_a_leak_may_be_kept_and_marked(guarded: Pipeline) -> None:
+    work = with_settings(guarded, leaks="warn")
+    made = samples(work, build(work))
+    assert {sample.id: [leak.item for leak in sample.leaks] for sample in made if sample.leaks} == {
+        "tabmwp/1": ["0"],
+        "tabmwp/2": ["1"],
+    }
+
+
+def test_the_benchmarks_are_read_once_and_a_change_in_them_is_noticed(guarded: Pipeline, folder: Path) -> None:
+    before = build(guarded)
+    (index,) = guarded.store.list_keys("benchmarks")
+    assert build(guarded).key == before.key
+    tsv = folder / "benchmarks" / "ai2d" / "AI2D_TEST.tsv"
+    tsv.write_text("\n".join(tsv.read_text().split("\n")[:2]))
+    assert guarded.current("source_qa", "tabmwp") is None
+    after = build(guarded)
+    assert dict(after.rejected) == {"benchmark leak": 1}
+    assert index in guarded.store.list_keys("benchmarks")
+
+
+def test_a_benchmark_folder_without_questions_is_one_clear_error(folder: Path) -> None:
+    (folder / "benchmarks").mkdir()
+    with pytest.raises(SourceError, match="which holds no question that could be read"):
+        build(with_settings(pipeline(folder), benchmarks=folder / "benchmarks"))
 
 
 def test_a_benchmark_folder_that_is_not_there_is_one_clear_error(folder: Path) -> None:
