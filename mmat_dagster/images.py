@@ -27,6 +27,8 @@ PIXEL_LIMIT = 100_000_000
 ORIENTATION = 0x0112
 LYING = (5, 6, 7, 8)
 
+# What photos, scans and drawings come as. Pillow knows more: a file in PostScript is a program that it has run.
+FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "JPEG2000", "PPM", "AVIF")
 _SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}
 # What Pillow's decoders raise on damaged files, besides the OSError that they should.
 DAMAGE = (
@@ -92,7 +94,7 @@ def examine_among_others(data: bytes, closely: Examination) -> Examined:
     """Do what `examine` does, inside `quiet_decoders`, in one of several threads."""
     likeness = None
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size
             _check_size(width, height)
             if closely.is_decoded:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from mmat_dagster.images import DAMAGE, PIXEL_LIMIT
+from mmat_dagster.images import DAMAGE, FORMATS, PIXEL_LIMIT
 
 # The brightest value of a picture whose pixels are numbers without a limit: the first one that holds them all.
 CEILINGS = (1, 255, 65535)
@@ -18,7 +18,7 @@ def read_rgb(source: Path | bytes) -> Image.Image:
     """
     content = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
-        with Image.open(content) as image:
+        with Image.open(content, formats=FORMATS) as image:
             _check_size(image)
             return to_rgb(image)
     except UnidentifiedImageError:
