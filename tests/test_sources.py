@@ -11,10 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mmat_dagster.licences import licence_of
 from mmat_dagster.schema import Rejection, RejectionReason, Round, SourceName, SourceRecord
-from mmat_dagster.sources import READERS, check_layout, layout
+from mmat_dagster.sources import READERS, check_layout, scanning
+from mmat_dagster.sources.json_files import Broken, read_entries
 from mmat_dagster.sources.layout import SourceAbsent, SourceError, SourceLayoutError
-from mmat_dagster.sources.visual_cot import phrase_of
+from mmat_dagster.sources.nouns import phrase_of
 from mmat_dagster.sources.wording import (
     guess_answer_type,
     read_letter,
@@ -169,16 +171,17 @@ def test_visual_cot_reads_question_answer_image_and_box(tmp_path: Path) -> None:
     write_lines(tmp_path / "viscot_dataset" / "sroie_cot_train.jsonl", RECEIPT)
     (record,) = kept("visual_cot", tmp_path)
     (box,) = record.annotations.boxes
-    assert (record.id, record.part, record.licence) == ("visual_cot/sroie/1", "sroie", "Apache-2.0")
+    assert (record.id, record.part) == ("visual_cot/sroie/1", "sroie")
+    assert record.licence == licence_of("visual_cot", "sroie").name
     assert (record.question, record.answers, record.answer_type) == (RECEIPT["question"], ("$8.20",), "number")
-    assert record.images == (Path("cot/sroie/X1.jpg"),)
+    assert record.images == ("cot/sroie/X1.jpg",)
     assert (box.phrase, box.image, box.x1, box.y1, box.x2, box.y2) == ("total amount", 0, 10, 20, 30, 40)
 
 
 def test_visual_cot_finds_the_images_where_the_published_archive_unpacks(tmp_path: Path) -> None:
     write_lines(tmp_path / "viscot_dataset" / "sroie_cot_train.jsonl", RECEIPT)
     (tmp_path / "cot_image_data").mkdir()
-    assert kept("visual_cot", tmp_path)[0].images == (Path("cot_image_data/sroie/X1.jpg"),)
+    assert kept("visual_cot", tmp_path)[0].images == ("cot_image_data/sroie/X1.jpg",)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +238,7 @@ def test_the_merged_file_holds_pixels_and_is_read_where_no_lines_are(tmp_path: P
     first, second = kept("visual_cot", tmp_path)
     (box,) = first.annotations.boxes
     assert (first.id, first.part, first.question) == ("visual_cot/363k/1", "v7w", "What is on the desk?")
-    assert (first.answers, first.images) == (("A lamp.",), (Path("cot/v7w/v7w_276.jpg"),))
+    assert (first.answers, first.images) == (("A lamp.",), ("cot/v7w/v7w_276.jpg",))
     assert (box.phrase, box.x1, box.y1, box.x2, box.y2) == ("desk", 446, 246, 502, 345)
     assert (second.answer_type, second.annotations.boxes) == ("yes_no", ())
 
@@ -289,7 +292,7 @@ def test_llava_cot_reads_the_four_stages_and_the_options(tmp_path: Path) -> None
     instruction = "Answer with the option's letter from the given choices directly."
     write_lines(tmp_path / "train.jsonl", dialogue((question + instruction, staged("B"))))
     (record,) = kept("llava_cot", tmp_path)
-    assert (record.id, record.part, record.images) == ("llava_cot/d1", "sqa", (Path("SQA/train/1/image.png"),))
+    assert (record.id, record.part, record.images) == ("llava_cot/d1", "sqa", ("SQA/train/1/image.png",))
     assert (record.question, record.choices) == ("Which is a mammal?", ("newt", "koala"))
     assert (record.answers, record.answer_type) == (("B",), "option_letter")
     assert (record.annotations.summary, record.annotations.caption) == ("I look.", "Two animals.")
@@ -371,7 +374,7 @@ def test_the_cauldron_reads_lettered_choices_in_either_spelling(tmp_path: Path) 
     assert (first.question, first.choices) == ("Find TQ.", ("2.7", "5.4", "6"))
     assert (first.answers, first.answer_type, first.part) == (("B",), "option_letter", "intergps")
     assert first.images == (b"pixels",)
-    assert first.licence == "MIT + CC BY 4.0 (prompts)"
+    assert first.licence == licence_of("the_cauldron", "intergps").name
     assert (second.question, second.choices, second.answers) == ("Find TQ.", ("2.7", "5.4"), ("A",))
     assert [first.id, second.id] == ["the_cauldron/intergps/00000/0", "the_cauldron/intergps/00000/1"]
 
@@ -442,7 +445,7 @@ def test_a_parquet_file_of_other_columns_is_told_row_by_row(tmp_path: Path) -> N
     path.parent.mkdir()
     pq.write_table(pa.table({"images": [[]], "question": ["Q?"]}), path)
     assert lost("the_cauldron", tmp_path) == [
-        ("unreadable record", "raven/train-00000-of-00001.parquet: row 0: texts: Field required")
+        ("unreadable record", "raven/train-00000-of-00001.parquet: row 0: Object missing required field `texts`")
     ]
 
 
@@ -472,12 +475,12 @@ def test_other_subsets_are_not_read(tmp_path: Path) -> None:
 def test_tabmwp_reads_problem_table_and_solution(tmp_path: Path) -> None:
     write_problems(tmp_path / "problems_train.json", {"117": PROBLEM})
     (record,) = kept("tabmwp", tmp_path)
-    assert (record.id, record.part, record.images) == ("tabmwp/117", "train", (Path("tables/117.png"),))
+    assert (record.id, record.part, record.images) == ("tabmwp/117", "train", ("tables/117.png",))
     assert (record.question, record.answers, record.unit) == (PROBLEM["question"], ("10",), "pounds")
     assert (record.answer_type, record.choices) == ("number", ())
     assert record.annotations.reasoning == PROBLEM["solution"]
     assert (record.annotations.table, record.annotations.table_title) == (PROBLEM["table"], PROBLEM["table_title"])
-    assert record.licence == "CC BY-NC-SA 4.0"
+    assert record.licence == licence_of("tabmwp", "train").name
 
 
 def test_a_tabmwp_choice_is_answered_with_its_text(tmp_path: Path) -> None:
@@ -521,11 +524,11 @@ def test_a_broken_problem_costs_itself_only(tmp_path: Path) -> None:
     }
     write_problems(tmp_path / "problems_train.json", problems)
     assert lost("tabmwp", tmp_path) == [
-        ("unreadable record", "problems_train.json: entry 1: answer: Field required"),
-        ("unreadable record", "problems_train.json: entry 2: answer: Input should be a valid string"),
+        ("unreadable record", "problems_train.json: entry 1: Object missing required field `answer`"),
+        ("unreadable record", "problems_train.json: entry 2: Expected `str`, got `int` - at `$.answer`"),
         ("empty question", "problems_train.json: entry 3"),
         ("no gold answer", "problems_train.json: entry 4"),
-        ("unreadable record", "problems_train.json: entry 5: Input should be an object"),
+        ("unreadable record", "problems_train.json: entry 5: Expected `object`, got `str`"),
     ]
     assert ids(read("tabmwp", tmp_path)) == ["tabmwp/6"]
 
@@ -565,25 +568,24 @@ def test_an_empty_object_holds_no_problems(tmp_path: Path) -> None:
 def test_entries_are_the_same_however_the_file_is_cut_into_pieces(
     piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layout, "PIECE", piece)
+    monkeypatch.setattr(scanning, "PIECE", piece)
     values = [{"a": 'ünï "{[,:]}" \\'}, [1, [2]], "text", 12.5, -3, True, None, {}]
     path = tmp_path / "file.json"
     path.write_text("\ufeff" + json.dumps(values, ensure_ascii=False, indent=3), encoding="utf-8", newline="\r\n")
-    assert [json.loads(raw.text) for raw in layout.read_entries(path)] == values
+    assert [found for _, _, found in read_entries(path, object)] == values
     path.write_text(json.dumps(dict(zip("abcdefgh", values, strict=True))), encoding="utf-8")
-    assert [(raw.key, json.loads(raw.text)) for raw in layout.read_entries(path)] == list(
-        zip("abcdefgh", values, strict=True)
-    )
+    assert [(key, found) for _, key, found in read_entries(path, object)] == list(zip("abcdefgh", values, strict=True))
 
 
 def test_an_entry_beyond_the_longest_is_a_broken_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "PIECE", 16)
-    monkeypatch.setattr(layout, "LONGEST", 64)
+    monkeypatch.setattr(scanning, "PIECE", 16)
+    monkeypatch.setattr(scanning, "LONGEST", 64)
     path = tmp_path / "file.json"
     path.write_text(json.dumps([[1], ["x" * 500], [2]]), encoding="utf-8")
-    entries = list(layout.read_entries(path))
-    assert json.loads(entries[0].text) == [1]
-    assert [raw.where for raw in entries[1:]] == ["file.json: broken from entry 2 on"]
+    (_, _, first), (_, _, second) = read_entries(path, object)
+    assert first == [1]
+    assert isinstance(second, Broken)
+    assert second.where == "file.json: broken from entry 2 on"
 
 
 # InfoSeek
@@ -602,7 +604,7 @@ def test_infoseek_reads_range_image_and_entity(tmp_path: Path) -> None:
     assert (record.id, record.part) == ("infoseek/infoseek_train_00000001", "train")
     assert (record.answers, record.answer_type, record.number_range) == (("120-170",), "number", (120.0, 170.5))
     assert record.annotations.entity == "Demoiselle crane"
-    assert record.images == (Path("oven_images/04/oven_04000001.JPEG"),)
+    assert record.images == ("oven_images/04/oven_04000001.JPEG",)
 
 
 def test_infoseek_aliases_are_gold_too_and_the_first_answer_is_shown(tmp_path: Path) -> None:
@@ -617,7 +619,7 @@ def test_infoseek_aliases_are_gold_too_and_the_first_answer_is_shown(tmp_path: P
 
 def test_a_missing_photo_keeps_its_usual_path(tmp_path: Path) -> None:
     write_lines(tmp_path / "infoseek_train.jsonl", BIRD)
-    assert kept("infoseek", tmp_path)[0].images == (Path("oven_images/04/oven_04000001.jpg"),)
+    assert kept("infoseek", tmp_path)[0].images == ("oven_images/04/oven_04000001.jpg",)
 
 
 def test_infoseek_damage_is_told_by_file_and_line(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 import re
 from itertools import takewhile
 
+import msgspec
+
 from mmat_dagster.schema import AnswerType
 
 # An answer of more words than this is a sentence of its own.
@@ -21,12 +23,27 @@ _IN_FORM = re.compile(
     re.IGNORECASE,
 )
 _TO_ALL = re.compile(rf"(?=.*\b{_BREVITY}\b)(?:for each of|{_ADDRESS})[^?\n]*", re.IGNORECASE)
+# Each of the three forms above has one of these words in it: most questions have none.
+_TELLING = re.compile(
+    r"brief|brevity|short|succinct|concise|terse|compact|snappy|quick response"
+    r"|letter|yes or no|single word|word or phrase",
+    re.IGNORECASE,
+)
 _SENTENCE_END = re.compile(r"(?<=[.?!:])\s+")
 _CHOICE_LINE = re.compile(r"\s*\(?([A-Z])[.:)]\s*(.*?)\s*")
 _CHOICE_MARK = re.compile(r"(?:^|(?<=\s))\(?([A-Z])[.:)]\s+")
 _CHOICES_TITLE = re.compile(r"\s*(?:choices|options)\s*:?\s*", re.IGNORECASE)
 _LETTER = re.compile(r"(?:(?:the )?(?:correct )?answer(?: is|:)\s*)?\(?([A-Z])\)?(?:[.:)]\s*(.*?))?", re.IGNORECASE)
 _ABBREVIATION = re.compile(r"(?:\b[^\W\d_]\.){2,}$")
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A question, its choices and its answer as the foundation stage wants them."""
+
+    question: str
+    choices: tuple[str, ...] = ()
+    answer: str
+    answer_type: AnswerType
 
 
 def guess_answer_type(answer: str) -> AnswerType:
@@ -42,6 +59,8 @@ def guess_answer_type(answer: str) -> AnswerType:
 def strip_instructions(text: str) -> str:
     """Return `text` without the sentences before and after the question that say how to answer."""
     text = text.strip()
+    if not _TELLING.search(text):
+        return text
     first, _, below = text.partition("\n")
     if below.strip() and _TO_ALL.fullmatch(first.strip()):
         text = below.strip()
@@ -50,13 +69,17 @@ def strip_instructions(text: str) -> str:
 
 def split_choices(text: str) -> tuple[str, tuple[str, ...]]:
     """Return the question and its lettered choices without their letters; none where `text` shows none."""
-    lines = text.strip().split("\n")
+    text = text.strip()
+    # Choices are two at least.
+    if "B." not in text and "B)" not in text and "B:" not in text:
+        return text, ()
+    lines = text.split("\n")
     for start in range(len(lines) - 2, 0, -1):
         marks = [_CHOICE_LINE.fullmatch(line) for line in lines[start:]]
         choices = tuple(mark[2] for index, mark in enumerate(marks) if mark and mark[1] == chr(ord("A") + index))
         if len(choices) == len(marks):
             return _without_title(lines[:start]), choices
-    return _split_inline(text.strip())
+    return _split_inline(text)
 
 
 def read_letter(answer: str, choices: tuple[str, ...]) -> str | None:

@@ -149,10 +149,10 @@ def _letter(index: int) -> str:
     return chr(ord("A") + index) if index < 26 else str(index + 1)
 
 
-def _ground_image(image: Path | bytes, folder: Path, shelf: ImageShelf) -> ImageRef:
-    if isinstance(image, Path):
-        found = _examine_file(image, folder)
-        return _reference("source", image.as_posix(), found)
+def _ground_image(image: str | bytes, folder: Path, shelf: ImageShelf) -> ImageRef:
+    if isinstance(image, str):
+        found = _examine_file(Path(image), folder)
+        return _reference("source", Path(image).as_posix(), found)
     try:
         found = examine(image)
     except UnreadableImage as error:
