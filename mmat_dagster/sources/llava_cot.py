@@ -104,8 +104,12 @@ def _asked(text: str, conclusion: str) -> Asked:
 
 def _stage(reply: str, tag: str) -> str | None:
     """Return what stands between a tag and its end, or the end of the reply."""
-    _, tagged, after = reply.partition(f"<{tag}>")
-    return (after.partition(f"</{tag}>")[0].strip() or None) if tagged else None
+    start = reply.find(f"<{tag}>")
+    if start < 0:
+        return None
+    start += len(tag) + 2
+    end = reply.find(f"</{tag}>", start)
+    return reply[start : end if end >= 0 else None].strip() or None
 
 
 READER = Reader(

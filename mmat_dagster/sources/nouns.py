@@ -33,7 +33,7 @@ def phrase_of(question: str) -> str:
 
 def _phrase_of(question: str) -> str:
     words = _WORD.findall(question)
-    lowered = [word.lower() for word in words]
+    lowered = list(map(str.lower, words))
     return _first_phrase(words, lowered, _ARTICLES) or _first_phrase(words, lowered, _OPENINGS) or UNNAMED
 
 
@@ -43,8 +43,12 @@ _remembered = lru_cache(maxsize=_REMEMBERED)(_phrase_of)
 def _first_phrase(words: list[str], lowered: list[str], starts: frozenset[str]) -> str:
     if starts.isdisjoint(lowered):
         return ""
-    phrases = (_noun_phrase(words, lowered, at + 1) for at, word in enumerate(lowered) if word in starts)
-    return next(filter(None, phrases), "")
+    for at, word in enumerate(lowered, start=1):
+        if word in starts:
+            phrase = _noun_phrase(words, lowered, at)
+            if phrase:
+                return phrase
+    return ""
 
 
 def _noun_phrase(words: list[str], lowered: list[str], start: int) -> str:

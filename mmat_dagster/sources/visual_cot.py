@@ -148,15 +148,16 @@ def _boxes(
     raw: Iterable[object], question: str, width: float | None = None, height: float | None = None
 ) -> tuple[Box, ...]:
     """Return the boxes that span an area inside the image, each once: some do not, their questions are sound."""
-    found = {corners: None for one in raw if (corners := _corners(one, width, height))}
+    found = dict.fromkeys([_corners(one, width, height) for one in raw])
+    found.pop(None, None)
     phrase = phrase_of(question) if found else ""
-    return tuple(Box(phrase=phrase, x1=x1, y1=y1, x2=x2, y2=y2) for x1, y1, x2, y2 in found)
+    return tuple([Box(phrase=phrase, x1=c[0], y1=c[1], x2=c[2], y2=c[3]) for c in found if c])
 
 
 def _corners(raw: object, width: float | None, height: float | None) -> tuple[float, float, float, float] | None:
     if not isinstance(raw, list) or len(raw) != 4 or not _NUMBERS.issuperset(map(type, raw)):
         return None
-    x1, y1, x2, y2 = map(float, raw)
+    x1, y1, x2, y2 = float(raw[0]), float(raw[1]), float(raw[2]), float(raw[3])
     inside = x2 <= (width or x2) and y2 <= (height or y2)
     return (x1, y1, x2, y2) if 0 <= x1 < x2 and 0 <= y1 < y2 and inside else None
 

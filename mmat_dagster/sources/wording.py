@@ -1,6 +1,7 @@
 """What sources write around a question and its answer: answer styles, instructions to the model, lettered choices."""
 
 import re
+from functools import lru_cache
 from itertools import takewhile
 
 import msgspec
@@ -17,20 +18,19 @@ _ADDRESS = (
     r"(?:please )?(?:answer|respond|reply|give|write|keep|make|be|offer|provide|ensure|your|short|quick|concise)\b"
 )
 _BREVITY = r"(?:brief|briefly|brevity|short|succinct|concise|concisely|terse|compact|snappy|quick response)"
-_BRIEFLY = re.compile(rf"(?=.*\b{_BREVITY}\b){_ADDRESS}[^?\n]*", re.IGNORECASE)
+_BRIEFLY = re.compile(rf"(?={_ADDRESS})(?=.*\b{_BREVITY}\b){_ADDRESS}[^?\n]*", re.IGNORECASE)
 _IN_FORM = re.compile(
     r"(?:please )?(?:answer|respond|reply)\b[^?\n]*\b(?:letter|yes or no|single word|word or phrase)\b[^?\n]*",
     re.IGNORECASE,
 )
-_TO_ALL = re.compile(rf"(?=.*\b{_BREVITY}\b)(?:for each of|{_ADDRESS})[^?\n]*", re.IGNORECASE)
-# Each of the three forms above has one of these words in it: most questions have none.
-_TELLING = re.compile(
-    r"brief|brevity|short|succinct|concise|terse|compact|snappy|quick response"
-    r"|letter|yes or no|single word|word or phrase",
-    re.IGNORECASE,
+_TO_ALL = re.compile(rf"(?=for each of|{_ADDRESS})(?=.*\b{_BREVITY}\b)(?:for each of|{_ADDRESS})[^?\n]*", re.IGNORECASE)
+# Every instruction has one of these in it: most questions have none.
+_TELLING = (
+    *("brief", "brevity", "short", "succinct", "concise", "terse", "compact", "snappy", "quick response"),
+    *("letter", "yes or no", "single word", "word or phrase"),
 )
 _SENTENCE_END = re.compile(r"(?<=[.?!:])\s+")
-_CHOICE_LINE = re.compile(r"\s*\(?([A-Z])[.:)]\s*(.*?)\s*")
+_CHOICE_LINE = re.compile(r"\s*\(?([A-Z])[.:)]\s*")
 _CHOICE_MARK = re.compile(r"(?:^|(?<=\s))\(?([A-Z])[.:)]\s+")
 _CHOICES_TITLE = re.compile(r"\s*(?:choices|options)\s*:?\s*", re.IGNORECASE)
 _LETTER = re.compile(r"(?:(?:the )?(?:correct )?answer(?: is|:)\s*)?\(?([A-Z])\)?(?:[.:)]\s*(.*?))?", re.IGNORECASE)
@@ -49,7 +49,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 def guess_answer_type(answer: str) -> AnswerType:
     """Return how a gold answer without choices reads."""
     plain = answer.strip().rstrip(".")
-    if plain.casefold() in {"yes", "no"}:
+    if len(plain) <= 3 and plain.casefold() in {"yes", "no"}:
         return "yes_no"
     if _AMOUNT.fullmatch(plain):
         return "number"
@@ -59,7 +59,8 @@ def guess_answer_type(answer: str) -> AnswerType:
 def strip_instructions(text: str) -> str:
     """Return `text` without the sentences before and after the question that say how to answer."""
     text = text.strip()
-    if not _TELLING.search(text):
+    lowered = text.lower()
+    if not any([word in lowered for word in _TELLING]):
         return text
     first, _, below = text.partition("\n")
     if below.strip() and _TO_ALL.fullmatch(first.strip()):
@@ -74,16 +75,19 @@ def split_choices(text: str) -> tuple[str, tuple[str, ...]]:
     if "B." not in text and "B)" not in text and "B:" not in text:
         return text, ()
     lines = text.split("\n")
-    for start in range(len(lines) - 2, 0, -1):
-        marks = [_CHOICE_LINE.fullmatch(line) for line in lines[start:]]
-        choices = tuple(mark[2] for index, mark in enumerate(marks) if mark and mark[1] == chr(ord("A") + index))
-        if len(choices) == len(marks):
-            return _without_title(lines[:start]), choices
+    last = _CHOICE_LINE.match(lines[-1])
+    start = len(lines) - _place(last) if last else 0
+    if last and _place(last) > 1 and start > 0:
+        marks = [_CHOICE_LINE.match(line) for line in lines[start:]]
+        if all(mark and _place(mark) == place for place, mark in enumerate(marks, start=1)):
+            return _without_title(lines[:start]), tuple(mark.string[mark.end() :].rstrip() for mark in marks if mark)
     return _split_inline(text)
 
 
 def read_letter(answer: str, choices: tuple[str, ...]) -> str | None:
     """Return the letter of an answer such as `B`, `(B)`, `Answer: B` or, with choice B's own text behind it, `B. 7`."""
+    if len(answer) == 1 and "A" <= answer <= "Z":
+        return answer
     match = _LETTER.fullmatch(answer.strip())
     if match is None:
         return None
@@ -102,6 +106,10 @@ def strip_full_stop(answer: str) -> str:
     return plain[:-1].rstrip() or plain
 
 
+def _place(mark: re.Match[str]) -> int:
+    return ord(mark[1]) - ord("A") + 1
+
+
 def _strip_last(text: str) -> str:
     above, _, last = text.rpartition("\n")
     sentences = _SENTENCE_END.split(last.strip())
@@ -112,6 +120,8 @@ def _strip_last(text: str) -> str:
     return text
 
 
+# The same few instructions follow many questions.
+@lru_cache(maxsize=256)
 def _is_instruction(sentence: str) -> bool:
     return bool(_BRIEFLY.fullmatch(sentence) or _IN_FORM.fullmatch(sentence))
 
