@@ -98,7 +98,9 @@ def _visual_cot(number: int, part: str) -> dict[str, Any]:
 
 def _llava_cot(number: int) -> dict[str, Any]:
     rounds = [_staged(number, at) for at in range(3 if number % 3 == 0 else 1)]
-    messages = [{"from": who, "value": said} for pair in rounds for who, said in zip(("human", "gpt"), pair, strict=True)]
+    messages = [
+        {"from": who, "value": said} for pair in rounds for who, said in zip(("human", "gpt"), pair, strict=True)
+    ]
     return {"id": f"sqa/{number}/image.png_x", "image": f"sqa/train/{number}/image.png", "conversations": messages}
 
 
@@ -110,7 +112,7 @@ def _staged(number: int, at: int) -> tuple[str, str]:
     reasoning = f"The {thing} with the number {number} stands in front of all others and its paint is {colour}. " * 8
     reply = (
         f"<SUMMARY> I will look for the {thing} and tell its colour from the picture. </SUMMARY>\n\n"
-        f"<CAPTION> The picture shows a {colour} {thing} that bears the number {number}, and a few others. </CAPTION>\n\n"
+        f"<CAPTION> The picture shows a {colour} {thing} with the number {number}, and a few others. </CAPTION>\n\n"
         f"<REASONING> {reasoning}</REASONING>\n\n<CONCLUSION> {'A' if lettered else colour} </CONCLUSION>"
     )
     return ("" if at else "<image>\n") + asked + (offered if lettered else ""), reply
@@ -119,7 +121,8 @@ def _staged(number: int, at: int) -> tuple[str, str]:
 def _the_cauldron(number: int, pictures: list[bytes]) -> dict[str, Any]:
     user = (
         f"Question: Triangle {number} has a side of {number % 97}. Find x.\nChoices:\n"
-        f"A. {number % 89}\nB. {number % 83 + 100}\nC. {number % 79 + 200}\nD. {number % 73 + 300}\nAnswer with the letter."
+        f"A. {number % 89}\nB. {number % 83 + 100}\nC. {number % 79 + 200}\nD. {number % 73 + 300}\n"
+        "Answer with the letter."
     )
     text = {"user": user, "assistant": f"Answer: {'ABCD'[number % 4]}", "source": "InterGPS"}
     return {"images": [{"bytes": pictures[number % len(pictures)], "path": None}], "texts": [text]}

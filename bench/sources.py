@@ -5,20 +5,16 @@
 
 Bare is what anyone would write first: orjson on each line, orjson on the whole of TabMWP's file, the batches of
 pyarrow's iter_batches as Python rows. Ours is the reader, records and all; no image file is opened on either side.
-Each loop runs in a process of its own, the two in turn; the best of the rounds counts. Rates are of CPU time; peaks are
-those of the whole process, its libraries included.
+Each loop runs in a process of its own, the two in turn; the best of the rounds counts. Rates are of CPU time, imports
+not counted; peaks are those of the whole process, its libraries included.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.source_rows import WRITERS
 from mmat_dagster.schema import SourceName
@@ -38,66 +34,9 @@ class Cost:
     peak_mb: float
 
 
-def read_bare(name: SourceName, folder: Path) -> int:
-    """Go through the source's files with their format's library; return the rows."""
-    if name == "the_cauldron":
-        return sum(_count_parquet(path) for path in sorted(folder.glob("*/*.parquet")))
-    if name == "tabmwp":
-        return _count_object(folder / "problems_train.json")
-    lines = {path: _count_lines(path) for path in sorted(folder.rglob("*.jsonl"))}
-    return sum(count for path, count in lines.items() if not path.stem.endswith("_withkb"))
-
-
-def read_ours(name: SourceName, folder: Path) -> int:
-    """Go through the source with its reader; return the records and fail where one was rejected."""
-    from mmat_dagster.schema import SourceRecord  # noqa: PLC0415
-    from mmat_dagster.sources import READERS  # noqa: PLC0415
-
-    rows = 0
-    for record in READERS[name].read(folder):
-        assert isinstance(record, SourceRecord), record
-        rows += "#" not in record.id
-    return rows
-
-
-LOOPS: dict[str, Callable[[SourceName, Path], int]] = {"bare": read_bare, "ours": read_ours}
-
-
-def _count_lines(path: Path) -> int:
-    import orjson  # noqa: PLC0415
-
-    rows = 0
-    with path.open("rb") as file:
-        for line in file:
-            orjson.loads(line)
-            rows += 1
-    return rows
-
-
-def _count_object(path: Path) -> int:
-    import orjson  # noqa: PLC0415
-
-    return sum(1 for _ in orjson.loads(path.read_bytes()).items())
-
-
-def _count_parquet(path: Path) -> int:
-    import pyarrow.parquet as pq  # noqa: PLC0415
-
-    with pq.ParquetFile(path) as file:
-        return sum(1 for batch in file.iter_batches(use_threads=False) for _ in batch.to_pylist())
-
-
-def run_loop(kind: str, name: Any, folder: Path) -> None:
-    """Run one loop in this process and print what it took."""
-    started = time.process_time()
-    rows = LOOPS[kind](name, folder)
-    cpu_s = time.process_time() - started
-    print(rows, cpu_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-
-
 def measure(kind: str, name: SourceName, folder: Path) -> Cost:
     """Run one loop in a process of its own."""
-    command = [sys.executable, "-m", "bench.sources", "--loop", kind, name, str(folder)]
+    command = [sys.executable, "-m", "bench.source_loops", kind, name, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S603
     rows, cpu_s, peak_mb = done.stdout.split()
     return Cost(rows=int(rows), cpu_s=float(cpu_s), peak_mb=float(peak_mb))
@@ -141,20 +80,13 @@ def _row(name: str, bare: Cost, ours: Cost, first_peak: float) -> str:
 
 
 def main() -> None:
-    """Print the tables, or run one loop."""
+    """Print the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("rows", nargs="*", type=int, default=[10_000, 300_000])
     parser.add_argument("--only", choices=list(WRITERS), action="append")
-    print_reading(*_asked(parser))
-
-
-def _asked(parser: argparse.ArgumentParser) -> tuple[list[SourceName], list[int]]:
     options = parser.parse_args()
-    return options.only or list(WRITERS), options.rows
+    print_reading(options.only or list(WRITERS), options.rows)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--loop"]:
-        run_loop(sys.argv[2], sys.argv[3], Path(sys.argv[4]))
-    else:
-        main()
+    main()

@@ -32,9 +32,18 @@ def phrase_of(question: str) -> str:
 
 
 def _phrase_of(question: str) -> str:
-    words = _WORD.findall(question)
-    lowered = list(map(str.lower, words))
+    words, lowered = _words(question)
     return _first_phrase(words, lowered, _ARTICLES) or _first_phrase(words, lowered, _OPENINGS) or UNNAMED
+
+
+def _words(question: str) -> tuple[list[str], list[str]]:
+    """Return the words and signs of a question, as they stand and in small letters."""
+    plain = question.rstrip("?.")
+    # Most questions are words between blanks, which need no search: a sign at the end names nothing.
+    if plain.replace(" ", "").isalnum():
+        return plain.split(), plain.lower().split()
+    words = _WORD.findall(question)
+    return words, list(map(str.lower, words))
 
 
 _remembered = lru_cache(maxsize=_REMEMBERED)(_phrase_of)

@@ -60,7 +60,7 @@ def strip_instructions(text: str) -> str:
     """Return `text` without the sentences before and after the question that say how to answer."""
     text = text.strip()
     lowered = text.lower()
-    if not any([word in lowered for word in _TELLING]):
+    if not any(word in lowered for word in _TELLING):
         return text
     first, _, below = text.partition("\n")
     if below.strip() and _TO_ALL.fullmatch(first.strip()):
