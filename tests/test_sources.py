@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mmat_dagster.licences import licence_of
 from mmat_dagster.schema import Rejection, RejectionReason, Round, SourceName, SourceRecord
 from mmat_dagster.sources import READERS, check_layout, scanning
-from mmat_dagster.sources.json_files import Broken, read_entries
+from mmat_dagster.sources.json_files import Broken, decoder, parse, read_entries
 from mmat_dagster.sources.layout import SourceAbsent, SourceError, SourceLayoutError
 from mmat_dagster.sources.nouns import phrase_of
 from mmat_dagster.sources.wording import (
@@ -24,8 +24,6 @@ from mmat_dagster.sources.wording import (
     strip_full_stop,
     strip_instructions,
 )
-
-REAL = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "sources"
 
 RECEIPT = {
     "question": "What is the total amount in the invoice shown in the picture?",
@@ -67,6 +65,7 @@ BIRD = {
     "answer_eval": [{"wikidata": 145.0, "range": [120, 170.5]}],
     "data_split": "train",
 }
+VISUAL_COT_PARTS = "cub docvqa dude flickr30k gqa infographicsvqa openimages sroie textcap textvqa v7w vsr".split()
 GEOMETRY = "Question: Find TQ.\nChoices:\nA. 2.7\nB. 5.4\nC. 6\nAnswer with the letter."
 
 
@@ -211,6 +210,46 @@ def test_visual_cot_ids_are_line_numbers_whatever_happens_to_other_lines(tmp_pat
     found = read("visual_cot", tmp_path)
     assert ids(found) == ["visual_cot/vsr/1", "visual_cot/vsr/4"]
     assert [one.record_id for one in found if isinstance(one, Rejection)] == ["visual_cot/vsr/2"]
+
+
+def test_visual_cot_takes_further_spellings_and_the_full_sentence_as_gold(tmp_path: Path) -> None:
+    path = tmp_path / "viscot_dataset" / "docvqa_cot_train.jsonl"
+    write_lines(
+        path,
+        RECEIPT | {"answer": "P. Carter", "possible_answers": ["P. Carter", "p. carter", 7], "full_answer": None},
+        RECEIPT | {"answer": "Yes", "full_answer": "Yes, the lamp is on.", "possible_answers": "yes"},
+    )
+    first, second = kept("visual_cot", tmp_path)
+    assert first.answers == ("P. Carter", "p. carter")
+    assert (second.answers, second.answer_type) == (("Yes", "yes", "Yes, the lamp is on."), "yes_no")
+
+
+def test_a_box_that_stands_twice_is_one_box(tmp_path: Path) -> None:
+    twice = RECEIPT | {"bboxs": [[10, 20, 30, 40], [10, 20, 30, 40.0]]}
+    write_lines(tmp_path / "viscot_dataset" / "docvqa_cot_train.jsonl", twice)
+    assert len(kept("visual_cot", tmp_path)[0].annotations.boxes) == 1
+
+
+def test_textcap_asks_about_the_images_of_textvqa_unless_it_has_its_own(tmp_path: Path) -> None:
+    write_lines(tmp_path / "viscot_dataset" / "textcap_cot_train.jsonl", RECEIPT)
+    assert kept("visual_cot", tmp_path)[0].images == ("cot/textvqa/X1.jpg",)
+    (tmp_path / "cot" / "textcap").mkdir(parents=True)
+    assert kept("visual_cot", tmp_path)[0].images == ("cot/textcap/X1.jpg",)
+
+
+def test_an_image_in_a_sub_folder_keeps_it_and_an_absolute_path_is_left_for_foundation_to_refuse(
+    tmp_path: Path,
+) -> None:
+    names = ("001.Black_footed_Albatross/Black_Footed_Albatross_0009_34.jpg", "/etc/passwd")
+    path = tmp_path / "viscot_dataset" / "cub_cot_train.jsonl"
+    write_lines(path, *(RECEIPT | {"image": name} for name in names))
+    assert [one.images[0] for one in kept("visual_cot", tmp_path)] == [f"cot/cub/{names[0]}", "/etc/passwd"]
+
+
+def test_the_parts_are_found_where_the_dataset_keeps_them_too(tmp_path: Path) -> None:
+    for part in VISUAL_COT_PARTS:
+        write_lines(tmp_path / "metadata" / f"{part}_cot_train.jsonl", RECEIPT)
+    assert [record.part for record in kept("visual_cot", tmp_path)] == VISUAL_COT_PARTS
 
 
 def merged_entry(question: str, answer: str, box: str) -> dict[str, Any]:
@@ -363,6 +402,22 @@ def test_llava_cot_speakers_must_take_turns(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("image", "part"),
+    [
+        ("geoqa+/images/4131.png", "geoqa+"),
+        ("chartqa/train/png/two_col_2954.png", "chartqa"),
+        ("./CLEVR_v1.0/images/train/CLEVR_train_000001.png", "clevr_v1.0"),
+        ("one.png", "one.png"),
+        ("", "unknown"),
+    ],
+)
+def test_a_llava_cot_part_is_the_folder_of_its_images(image: str, part: str, tmp_path: Path) -> None:
+    write_lines(tmp_path / "train.jsonl", dialogue(("Q?", staged("a")), image=image))
+    (record,) = kept("llava_cot", tmp_path)
+    assert (record.part, record.images) == (part, (image,))
+
+
 # The Cauldron
 
 
@@ -392,6 +447,13 @@ def test_the_cauldron_reads_lettered_choices_in_either_spelling(tmp_path: Path) 
         ("robut_wtq", ("How many?\nKeep it short and to the point.", "78."), ("How many?", "78"), "number"),
         ("iconqa", ("Fill in the blank. 2 + 2 = (_)", "4"), ("Fill in the blank. 2 + 2 = (_)", "4"), "number"),
         ("raven", ("Which figure comes next?", "B"), ("Which figure comes next?", "B"), "option_letter"),
+        (
+            "raven",
+            ("Choose the appropriate letter.", "Answer: F."),
+            ("Choose the appropriate letter.", "F"),
+            "option_letter",
+        ),
+        ("hateful_memes", ("Is this hateful?\nQuick response, please.", "No."), ("Is this hateful?", "No"), "yes_no"),
         ("screen2words", ("Describe it in short.", "A menu."), ("Describe it in short.", "A menu."), "free_text"),
     ],
 )
@@ -401,6 +463,38 @@ def test_a_subset_loses_its_instruction_and_full_stop(
     write_rows(tmp_path / subset / "train-00000-of-00001.parquet", [row(raw)])
     (record,) = kept("the_cauldron", tmp_path)
     assert ((record.question, *record.answers), record.answer_type) == (asked, kind)
+
+
+def test_several_images_stand_in_order_as_bytes_or_as_the_path_that_took_their_place(tmp_path: Path) -> None:
+    many = row(("Which one?\nChoices:\nA. left\nB. right\nAnswer with the letter.", "Answer: B"))
+    many["images"] = [
+        {"bytes": b"one", "path": None},
+        {"bytes": None, "path": "choice/1.png"},
+        {"bytes": b"", "path": "2.png"},
+    ]
+    write_rows(tmp_path / "iconqa" / "train-00000-of-00001.parquet", [many, row(("Q?", "a"), image=None)])
+    first, second = kept("the_cauldron", tmp_path)
+    assert first.images == (b"one", "iconqa/choice/1.png", "iconqa/2.png")
+    assert (first.choices, first.answers) == (("left", "right"), ("B",))
+    assert second.images == ("iconqa/a.png",)
+
+
+def test_a_batch_with_a_null_is_read_row_by_row_to_the_same_records(tmp_path: Path) -> None:
+    rows = [row((f"Q{number}?", "a"), (f"R{number}?", "b")) for number in range(50)]
+    write_rows(tmp_path / "tqa" / "train-00000-of-00001.parquet", rows)
+    by_columns = kept("the_cauldron", tmp_path)
+    write_rows(tmp_path / "tqa" / "train-00000-of-00001.parquet", [*rows, {"images": [], "texts": None}])
+    row_by_row = read("the_cauldron", tmp_path)
+    assert row_by_row[:-1] == by_columns
+    assert isinstance(row_by_row[-1], Rejection)
+
+
+def test_a_column_of_text_where_bytes_belong_is_no_image(tmp_path: Path) -> None:
+    path = tmp_path / "raven" / "train-00000-of-00001.parquet"
+    path.parent.mkdir()
+    worded = {"images": [{"bytes": "aGk=", "path": None}], "texts": [{"user": "Q?", "assistant": "B"}]}
+    pq.write_table(pa.Table.from_pylist([worded]), path)
+    assert [reason for reason, _ in lost("the_cauldron", tmp_path)] == ["unreadable record"]
 
 
 def test_the_cauldron_rounds_share_images_and_give_context(tmp_path: Path) -> None:
@@ -498,12 +592,36 @@ def test_a_tabmwp_choice_is_answered_with_its_text(tmp_path: Path) -> None:
     ]
 
 
-def test_tabmwp_test_problems_are_never_read(tmp_path: Path) -> None:
+def test_a_file_of_test_problems_is_never_opened(tmp_path: Path) -> None:
     for name in ("problems_test.json", "problems_test1k.json"):
         write_problems(tmp_path / name, {"9": PROBLEM})
-    write_problems(tmp_path / "problems_train.json", {"1": PROBLEM | {"split": "test"}, "2": PROBLEM})
+    write_problems(tmp_path / "problems_train.json", {"2": PROBLEM})
     assert ids(read("tabmwp", tmp_path)) == ["tabmwp/2"]
     assert [path.name for path in READERS["tabmwp"].annotation_files(tmp_path)] == ["problems_train.json"]
+
+
+def test_a_problem_held_out_by_its_record_or_by_the_splits_is_told_and_left_out(tmp_path: Path) -> None:
+    (tmp_path / "splits.json").write_text(json.dumps({"train": [1, 3], "dev": [], "test": [2]}), encoding="utf-8")
+    problems = {"1": PROBLEM, "2": PROBLEM, "3": PROBLEM | {"split": "test"}, "4": PROBLEM}
+    write_problems(tmp_path / "problems_train.json", problems)
+    found = read("tabmwp", tmp_path)
+    assert ids(found) == ["tabmwp/1", "tabmwp/4"]
+    assert [(one.record_id, one.reason, one.detail) for one in found if isinstance(one, Rejection)] == [
+        ("tabmwp/2", "held out for testing", "problems_train.json: entry 2: so says splits.json"),
+        ("tabmwp/3", "held out for testing", "problems_train.json: entry 3: so says its own record"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"test": 7}', '{"test": [1.5]}'])
+def test_broken_splits_are_told_and_the_records_own_splits_hold(text: str, tmp_path: Path) -> None:
+    (tmp_path / "splits.json").write_text(text, encoding="utf-8")
+    write_problems(tmp_path / "problems_train.json", {"1": PROBLEM, "2": PROBLEM | {"split": "test"}})
+    found = read("tabmwp", tmp_path)
+    assert ids(found) == ["tabmwp/1"]
+    assert [(one.record_id, one.reason) for one in found if isinstance(one, Rejection)] == [
+        ("tabmwp/splits.json", "unreadable record"),
+        ("tabmwp/2", "held out for testing"),
+    ]
 
 
 def test_a_selection_is_not_read_beside_the_whole_split(tmp_path: Path) -> None:
@@ -577,6 +695,56 @@ def test_entries_are_the_same_however_the_file_is_cut_into_pieces(
     assert [(key, found) for _, key, found in read_entries(path, object)] == list(zip("abcdefgh", values, strict=True))
 
 
+BREAKS = st.sampled_from(
+    [
+        b"",
+        b"}",
+        b"{",
+        b'"',
+        b"\\",
+        b",",
+        b", ",
+        b":",
+        b"[",
+        b"\n",
+        b"\xff",
+        b"\x01",
+        b'}, "k": {',
+        b"null",
+        b"NaN",
+        b"1e999",
+        b"#",
+    ]
+)
+
+
+@settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    values=st.lists(
+        st.dictionaries(st.text('ak\\"é}{,:', max_size=3), st.text('a}", k:{\\é', max_size=12) | st.just({"x": {}}))
+        | st.sampled_from(["}", 1, None, []]),
+        max_size=6,
+    ),
+    indent=st.sampled_from([None, 0, 2]),
+    damage=st.tuples(st.integers(0, 200), BREAKS, st.integers(0, 6)),
+    piece=st.sampled_from([1, 20, 1 << 18]),
+)
+def test_an_object_cut_at_its_seams_gives_what_the_scanner_gives(
+    values: list[Any], indent: int | None, damage: tuple[int, bytes, int], piece: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "file.json"
+    members = {f"{'é' if number == 4 else 'k'}{number}": value for number, value in enumerate(values)}
+    whole = json.dumps(members, indent=indent, ensure_ascii=False).encode()
+    at, junk, cut = damage
+    path.write_bytes(whole[:at] + junk + whole[at + cut :])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scanning, "PIECE", piece)
+        cut_at_seams = list(read_entries(path, dict))
+    decode = decoder(dict)
+    scanned = [(raw.number, raw.key, parse(raw.text, decode, raw.where)) for raw in scanning.scan(path)]
+    assert cut_at_seams == scanned
+
+
 def test_an_entry_beyond_the_longest_is_a_broken_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scanning, "PIECE", 16)
     monkeypatch.setattr(scanning, "LONGEST", 64)
@@ -603,7 +771,7 @@ def test_infoseek_reads_range_image_and_entity(tmp_path: Path) -> None:
     (record,) = kept("infoseek", tmp_path)
     assert (record.id, record.part) == ("infoseek/infoseek_train_00000001", "train")
     assert (record.answers, record.answer_type, record.number_range) == (("120-170",), "number", (120.0, 170.5))
-    assert record.annotations.entity == "Demoiselle crane"
+    assert (record.annotations.entity, record.annotations.entity_id) == ("Demoiselle crane", "Q1")
     assert record.images == ("oven_images/04/oven_04000001.JPEG",)
 
 
@@ -615,6 +783,47 @@ def test_infoseek_aliases_are_gold_too_and_the_first_answer_is_shown(tmp_path: P
     assert (first.answers, first.answer_type) == (("Ōno Tarō", "Taro Ono"), "word_or_phrase")
     assert (first.number_range, first.annotations.entity) == (None, None)
     assert (second.id, second.part) == ("infoseek/v", "val")
+
+
+def link(number: int) -> dict[str, str]:
+    return {"data_id": f"q{number}", "entity_id": f"Q{number}", "entity_text": f"Tower {number}"}
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        list(range(20)),
+        list(reversed(range(20))),
+        [*range(10), *range(19, 9, -1)],
+        [19, *range(19)],
+        [*range(5), 5, 5, *range(6, 20)],
+    ],
+)
+def test_links_find_their_questions_in_whatever_order_they_stand(order: list[int], tmp_path: Path) -> None:
+    write_lines(tmp_path / "infoseek_train.jsonl", *(BIRD | {"data_id": f"q{number}"} for number in range(20)))
+    write_lines(tmp_path / "infoseek_train_withkb.jsonl", *map(link, order))
+    records = kept("infoseek", tmp_path)
+    assert [(one.annotations.entity, one.annotations.entity_id) for one in records] == [
+        (f"Tower {number}", f"Q{number}") for number in range(20)
+    ]
+
+
+def test_a_question_without_a_link_has_no_entity_and_broken_links_cost_nothing_else(tmp_path: Path) -> None:
+    write_lines(tmp_path / "infoseek_train.jsonl", *(BIRD | {"data_id": f"q{number}"} for number in range(6)))
+    write_lines(tmp_path / "infoseek_train_withkb.jsonl", link(0), link(2), b"broken", link(4), link(5), b"[]", link(9))
+    found = read("infoseek", tmp_path)
+    entities = [one.annotations.entity for one in found if isinstance(one, SourceRecord)]
+    assert entities == ["Tower 0", None, "Tower 2", None, "Tower 4", "Tower 5"]
+    assert [one.record_id for one in found if isinstance(one, Rejection)] == [
+        "infoseek/infoseek_train_withkb.jsonl:3",
+        "infoseek/infoseek_train_withkb.jsonl:6",
+    ]
+
+
+def test_what_is_broken_behind_the_last_link_is_told(tmp_path: Path) -> None:
+    write_lines(tmp_path / "infoseek_train.jsonl", BIRD | {"data_id": "q0"})
+    write_lines(tmp_path / "infoseek_train_withkb.jsonl", link(0), link(1), b"broken")
+    assert [detail.split(": ")[0] for _, detail in lost("infoseek", tmp_path)] == ["infoseek_train_withkb.jsonl:3"]
 
 
 def test_a_missing_photo_keeps_its_usual_path(tmp_path: Path) -> None:
@@ -674,6 +883,16 @@ def test_only_infoseek_brings_passages_and_titles_alone_are_none(tmp_path: Path)
         json.dumps(RECEIPT).encode().replace(b"$8.20", b"\xff"),
         json.dumps(RECEIPT).encode().replace(b"$8.20", b"a\x01b"),
         json.dumps(RECEIPT).encode().replace(b"200", b"NaN"),
+        json.dumps(RECEIPT).encode().replace(b"200", b"Infinity"),
+        json.dumps(RECEIPT).encode().replace(b"200", b"1e999"),
+        json.dumps(RECEIPT).encode().replace(b"200", b"9" * 5000),
+        json.dumps(RECEIPT).encode().replace(b"200", b"true"),
+        json.dumps(RECEIPT).encode().replace(b"sroie", b"\xff"),
+        json.dumps(RECEIPT).encode().replace(b"sroie", b"\xed\xa0\x80"),
+        json.dumps(RECEIPT).encode().replace(b"sroie", b"\\ud800"),
+        json.dumps(RECEIPT).encode().replace(b'"dataset"', b'"\xff"'),
+        json.dumps(RECEIPT).encode().replace(b'"sroie"', b"[" * 100_000 + b"]" * 100_000),
+        json.dumps(RECEIPT).encode() * 2,
     ],
 )
 def test_a_broken_line_is_rejected_and_its_neighbours_are_read(line: bytes, tmp_path: Path) -> None:
@@ -797,60 +1016,3 @@ def test_the_answer_type_follows_from_the_answer(answer: str, kind: str) -> None
 )
 def test_a_full_stop_closes_a_sentence_not_an_abbreviation(answer: str, plain: str) -> None:
     assert strip_full_stop(answer) == plain
-
-
-# The real data, read independently
-
-
-@pytest.mark.skipif(not REAL.is_dir(), reason="the published data is not here")
-class TestPublishedData:
-    """The readers against a plain reading of the same files."""
-
-    def test_tabmwp_agrees_field_by_field(self) -> None:
-        folder = REAL / "tabmwp"
-        problems = json.loads((folder / "problems_dev1k.json").read_text(encoding="utf-8"))
-        records = {record.id: record for record in kept("tabmwp", folder)}
-        assert len(records) == len(problems) == 1000
-        for pid, problem in problems.items():
-            record = records[f"tabmwp/{pid}"]
-            assert (record.question, record.answers) == (problem["question"], (problem["answer"],))
-            assert list(record.choices) == (problem["choices"] or [])
-            assert (record.unit, record.annotations.table) == (problem["unit"], problem["table"])
-            assert record.annotations.reasoning == problem["solution"]
-            assert (record.answer_type == "option_text") == (problem["ques_type"] == "multi_choice")
-            assert (record.answer_type == "number") == (problem["ans_type"] in {"integer_number", "decimal_number"})
-
-    def test_visual_cot_agrees_field_by_field(self) -> None:
-        folder = REAL / "visual_cot"
-        text = (folder / "viscot_dataset" / "sroie_cot_train.jsonl").read_text(encoding="utf-8")
-        lines = [json.loads(line) for line in text.splitlines()]
-        records = kept("visual_cot", folder)
-        assert len(records) == len(lines) == 78
-        for record, line in zip(records, lines, strict=True):
-            assert (record.question, record.answers) == (line["question"], (line["answer"],))
-            boxes = [[box.x1, box.y1, box.x2, box.y2] for box in record.annotations.boxes]
-            assert boxes == line["bboxs"]
-            assert (folder / record.images[0] if isinstance(record.images[0], Path) else folder).is_file()
-
-    def test_the_cauldron_agrees_field_by_field(self) -> None:
-        folder = REAL / "the_cauldron"
-        rows = pq.read_table(folder / "intergps" / "train-00000-of-00001.parquet").to_pylist()
-        records = kept("the_cauldron", folder)
-        assert len(records) == len(rows) == 30
-        for record, raw in zip(records, rows, strict=True):
-            (text,) = raw["texts"]
-            question, listed = text["user"].split("\nChoices:\n")
-            choices = [line[3:] for line in listed.split("\n")[:-1]]
-            assert (record.question, list(record.choices)) == (question, choices)
-            assert text["assistant"] == f"Answer: {record.answers[0]}"
-            assert record.images == tuple(image["bytes"] for image in raw["images"])
-
-    def test_infoseek_agrees_field_by_field(self) -> None:
-        folder = REAL / "infoseek"
-        text = (folder / "infoseek_train.jsonl").read_text(encoding="utf-8")
-        lines = [json.loads(line) for line in text.splitlines()]
-        records = kept("infoseek", folder)
-        assert len(records) == len(lines) == 4
-        for record, line in zip(records, lines, strict=True):
-            assert (record.question, list(record.answers)) == (line["question"], line["answer"])
-        assert [record.number_range for record in records] == [None, (120.0, 170.0), None, None]
