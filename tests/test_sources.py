@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from random import Random
 from typing import Any, get_args
 
 import pyarrow as pa
@@ -100,7 +101,8 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     text = pa.struct([("user", pa.string()), ("assistant", pa.string()), ("source", pa.string())])
     shape = pa.schema([("images", pa.list_(image)), ("texts", pa.list_(text))])
-    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=shape), path)
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema=shape)
+    pq.write_table(table, path, row_group_size=100, use_dictionary=False)
 
 
 def row(*texts: tuple[str, str], image: bytes | None = b"pixels") -> dict[str, Any]:
@@ -495,6 +497,16 @@ def test_a_column_of_text_where_bytes_belong_is_no_image(tmp_path: Path) -> None
     worded = {"images": [{"bytes": "aGk=", "path": None}], "texts": [{"user": "Q?", "assistant": "B"}]}
     pq.write_table(pa.Table.from_pylist([worded]), path)
     assert [reason for reason, _ in lost("the_cauldron", tmp_path)] == ["unreadable record"]
+
+
+def test_row_groups_that_were_read_are_let_go(tmp_path: Path) -> None:
+    noise = Random(0)
+    rows = [row(("Which?", "B"), image=noise.randbytes(20_000)) for _ in range(3000)]
+    write_rows(tmp_path / "raven" / "train-00000-of-00001.parquet", rows)
+    held = pa.total_allocated_bytes()
+    peaks = [pa.total_allocated_bytes() - held for _ in READERS["the_cauldron"].read(tmp_path)]
+    assert len(peaks) == 3000
+    assert max(peaks) < 3000 * 20_000 / 4
 
 
 def test_the_cauldron_rounds_share_images_and_give_context(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 # Rows are held as many at a time as make up so many bytes: a row brings its images along.
 BATCH_BYTES = 4 << 20
 MOST_ROWS = 1024
-# Columns are read page by page: without a buffer Arrow would read those of a whole row group first.
+# Columns are read page by page: without a buffer Arrow reads those of a whole row group first, and with its pre_buffer
+# it keeps every row group that it has read. A page is the least that can be held; some writers make one per row group.
 BUFFER = 1 << 20
 
 
@@ -60,7 +61,7 @@ def read_rows(path: Path) -> Iterator[Row | str]:
 
     Raises ArrowException, OSError, ValueError or LookupError where the file cannot be read on.
     """
-    with pq.ParquetFile(path, buffer_size=BUFFER) as file:
+    with pq.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as file:
         for batch in file.iter_batches(batch_size=_rows_at_a_time(file.metadata), use_threads=False):
             try:
                 rows: Iterable[Row | str] = _by_columns(batch)

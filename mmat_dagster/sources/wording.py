@@ -51,7 +51,7 @@ def guess_answer_type(answer: str) -> AnswerType:
     plain = answer.strip().rstrip(".")
     if len(plain) <= 3 and plain.casefold() in {"yes", "no"}:
         return "yes_no"
-    if _AMOUNT.fullmatch(plain):
+    if not plain[-1:].isalpha() and _AMOUNT.fullmatch(plain):
         return "number"
     return "free_text" if len(plain.split()) > PHRASE_WORDS else "word_or_phrase"
 
@@ -60,12 +60,10 @@ def strip_instructions(text: str) -> str:
     """Return `text` without the sentences before and after the question that say how to answer."""
     text = text.strip()
     lowered = text.lower()
-    if not any(word in lowered for word in _TELLING):
-        return text
-    first, _, below = text.partition("\n")
-    if below.strip() and _TO_ALL.fullmatch(first.strip()):
-        text = below.strip()
-    return _strip_last(text)
+    for telling in _TELLING:
+        if telling in lowered:
+            return _strip_around(text)
+    return text
 
 
 def split_choices(text: str) -> tuple[str, tuple[str, ...]]:
@@ -108,6 +106,13 @@ def strip_full_stop(answer: str) -> str:
 
 def _place(mark: re.Match[str]) -> int:
     return ord(mark[1]) - ord("A") + 1
+
+
+def _strip_around(text: str) -> str:
+    first, _, below = text.partition("\n")
+    if below.strip() and _TO_ALL.fullmatch(first.strip()):
+        text = below.strip()
+    return _strip_last(text)
 
 
 def _strip_last(text: str) -> str:
