@@ -57,16 +57,16 @@ def _best(costs: list[Cost]) -> Cost:
     return Cost(rows=rows, cpu_s=min(one.cpu_s for one in costs), peak_mb=min(one.peak_mb for one in costs))
 
 
-def print_reading(names: list[SourceName], sizes: list[int]) -> None:
-    """Print the table of readers without a look at the images; `memory` is our peak beside that at the first size."""
-    print("Reading, images not opened")
+def print_table(title: str, kinds: tuple[str, str], names: list[SourceName], sizes: list[int]) -> None:
+    """Print two of the loops side by side; `memory` is our peak beside that at the first size."""
+    print(title)
     print(ROW.format(*HEAD))
     for name in names:
         first_peak = 0.0
         for size in sizes:
             with tempfile.TemporaryDirectory() as place:
                 WRITERS[name](Path(place), size)
-                bare, ours = compare(name, Path(place), ("bare", "ours"))
+                bare, ours = compare(name, Path(place), kinds)
             first_peak = first_peak or ours.peak_mb
             print(_row(name, bare, ours, first_peak), flush=True)
 
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("rows", nargs="*", type=int, default=[10_000, 300_000])
     parser.add_argument("--only", choices=list(WRITERS), action="append")
     options = parser.parse_args()
-    print_reading(options.only or list(WRITERS), options.rows)
+    print_table("Reading, images not opened", ("bare", "ours"), options.only or list(WRITERS), options.rows)
 
 
 if __name__ == "__main__":

@@ -287,6 +287,15 @@ def test_the_merged_file_holds_pixels_and_is_read_where_no_lines_are(tmp_path: P
     assert [record.part for record in kept("visual_cot", tmp_path)] == ["sroie"]
 
 
+def test_a_merged_entry_names_its_part_and_may_ask_to_think_step_by_step(tmp_path: Path) -> None:
+    entry = merged_entry("What brand?", "Acme", "[1, 2, 30, 40]") | {"dataset": "textcap"}
+    value = entry["conversations"][0]["value"].replace("Please provide", "Please think step by step and provide")
+    entry["conversations"][0]["value"] = value
+    (tmp_path / "viscot_363k.json").write_text(json.dumps([entry]), encoding="utf-8")
+    (record,) = kept("visual_cot", tmp_path)
+    assert (record.part, record.question) == ("textcap", "What brand?")
+
+
 def test_a_merged_entry_without_reply_or_image_is_rejected(tmp_path: Path) -> None:
     sound = merged_entry("What?", "x", "[1, 2, 30, 40]")
     silent = sound | {"conversations": sound["conversations"][:1]}
@@ -618,6 +627,8 @@ def test_a_problem_held_out_by_its_record_or_by_the_splits_is_told_and_left_out(
     write_problems(tmp_path / "problems_train.json", problems)
     found = read("tabmwp", tmp_path)
     assert ids(found) == ["tabmwp/1", "tabmwp/4"]
+    files = [path.name for path in READERS["tabmwp"].annotation_files(tmp_path)]
+    assert files == ["problems_train.json", "splits.json"]
     assert [(one.record_id, one.reason, one.detail) for one in found if isinstance(one, Rejection)] == [
         ("tabmwp/2", "held out for testing", "problems_train.json: entry 2: so says splits.json"),
         ("tabmwp/3", "held out for testing", "problems_train.json: entry 3: so says its own record"),

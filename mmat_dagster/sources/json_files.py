@@ -17,7 +17,7 @@ from mmat_dagster.sources import scanning
 from mmat_dagster.sources.scanning import Place, scan
 
 # What decoding raises: bad JSON, another shape, no UTF-8; a number or a nesting beyond measure.
-DAMAGE = (ValueError, RecursionError)
+DAMAGE = (msgspec.MsgspecError, ValueError, RecursionError)
 
 _SPACE = rb"[ \t\r\n]*"
 # A key and the object behind it; keys with escapes or beyond ASCII are left to the scanner.

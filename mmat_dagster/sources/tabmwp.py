@@ -43,10 +43,9 @@ class _Splits(RawRecord, frozen=True, kw_only=True):
 
 
 def annotation_files(folder: Path) -> list[Path]:
-    """Return the largest file of each split: `problems_dev1k.json` is a selection from `problems_dev.json`."""
-    named = [(match[1], path) for path in folder.glob("problems_*.json") if (match := _FILE.fullmatch(path.name))]
-    splits = [[path for split, path in named if split == wanted] for wanted in SPLITS]
-    return sorted(max(paths, key=lambda path: (path.stat().st_size, path.name)) for paths in splits if paths)
+    """Return the files of problems and, where some are there, the file that says which are held out."""
+    problems, splits = _problem_files(folder), folder / SPLITS_FILE
+    return [*problems, *[splits] * (bool(problems) and splits.is_file())]
 
 
 def read(folder: Path) -> Iterator[SourceRecord | Rejection]:
@@ -56,8 +55,15 @@ def read(folder: Path) -> Iterator[SourceRecord | Rejection]:
         yield unreadable("tabmwp", f"tabmwp/{SPLITS_FILE}", splits)
         splits = _Splits()
     held_out = frozenset(map(str, splits.test))
-    for path in annotation_files(folder):
+    for path in _problem_files(folder):
         yield from _read_file(path, held_out)
+
+
+def _problem_files(folder: Path) -> list[Path]:
+    """Return the largest file of each split: `problems_dev1k.json` is a selection from `problems_dev.json`."""
+    named = [(match[1], path) for path in folder.glob("problems_*.json") if (match := _FILE.fullmatch(path.name))]
+    splits = [[path for split, path in named if split == wanted] for wanted in SPLITS]
+    return sorted(max(paths, key=lambda path: (path.stat().st_size, path.name)) for paths in splits if paths)
 
 
 def _read_splits(path: Path) -> _Splits | Broken:

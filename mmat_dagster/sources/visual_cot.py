@@ -50,7 +50,7 @@ class _Question(RawRecord, frozen=True, kw_only=True):
     width: float | None = None
     height: float | None = None
     bboxs: tuple[object, ...] = ()
-    # Further spellings of the answer (DocVQA, InfographicsVQA), and the answer as a sentence (GQA).
+    # Some parts bring further spellings of the answer, or the answer as a sentence.
     possible_answers: object = None
     full_answer: object = None
 
@@ -62,6 +62,7 @@ class _Message(RawRecord, frozen=True, kw_only=True):
 class _Dialogue(RawRecord, frozen=True, kw_only=True):
     image: list[str]
     conversations: list[_Message]
+    dataset: str = ""
 
 
 def annotation_files(folder: Path) -> list[Path]:
@@ -123,7 +124,7 @@ def _read_dialogue(record_id: str, found: _Dialogue, images: str) -> SourceRecor
     place = PurePosixPath(paths[0][0])
     question = _BOX_REQUEST.sub("", found.conversations[0].value.replace("<image>", "")).strip()
     boxes = _boxes([_corner_list(corners) for _, mark, corners in paths if mark], question)
-    part = place.parts[1] if len(place.parts) > 2 else "unknown"  # cot / part / image
+    part = found.dataset or (place.parts[1] if len(place.parts) > 2 else "unknown")  # cot / part / image
     image = images / place.relative_to("cot") if place.is_relative_to("cot") else place
     return _record(record_id, part, question, (found.conversations[-1].value.strip(),), str(image), boxes)
 
