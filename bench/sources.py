@@ -1,7 +1,7 @@
 """What the five readers cost beside a bare loop of the format's own library over the same files.
 
-    python bench/sources.py [ROWS ...]        default 10000 300000
-    python bench/sources.py --only tabmwp 10000
+    python -m bench.sources [ROWS ...]        default 10000 300000
+    python -m bench.sources --only tabmwp 10000
 
 Bare is what anyone would write first: orjson on each line, orjson on the whole of TabMWP's file, the batches of
 pyarrow's iter_batches as Python rows. Ours is the reader, records and all; no image file is opened on either side.

@@ -14,17 +14,8 @@ from hypothesis import strategies as st
 
 from mmat_dagster.licences import licence_of
 from mmat_dagster.schema import Rejection, RejectionReason, Round, SourceName, SourceRecord
-from mmat_dagster.sources import READERS, check_layout, scanning
-from mmat_dagster.sources.json_files import Broken, decoder, parse, read_entries
+from mmat_dagster.sources import READERS, check_layout
 from mmat_dagster.sources.layout import SourceAbsent, SourceError, SourceLayoutError
-from mmat_dagster.sources.nouns import phrase_of
-from mmat_dagster.sources.wording import (
-    guess_answer_type,
-    read_letter,
-    split_choices,
-    strip_full_stop,
-    strip_instructions,
-)
 
 RECEIPT = {
     "question": "What is the total amount in the invoice shown in the picture?",
@@ -303,35 +294,6 @@ def test_a_merged_entry_without_reply_or_image_is_rejected(tmp_path: Path) -> No
     found = read("visual_cot", tmp_path)
     assert [one.reason for one in found if isinstance(one, Rejection)] == ["unreadable record"] * 2
     assert ids(found) == ["visual_cot/363k/3"]
-
-
-@pytest.mark.parametrize(
-    ("question", "phrase"),
-    [
-        ("What is the company in the invoice shown in the picture?", "company"),
-        ("What is the total amount in the invoice shown in the picture?", "total amount"),
-        ("What color is the car to the left of the man?", "car"),
-        ("Is the man wearing a hat?", "man"),
-        ("What is in the building?", "building"),
-        ("What does the sign say?", "sign"),
-        ("Can you describe the bird's beak in the image?", "bird's beak"),
-        ("Is there a red cup on the wooden table?", "red cup"),
-        ("How many people are there?", "people"),
-        ("What brand is shown?", "brand"),
-        ("What year was this taken?", "year"),
-        ("Which side of the picture is the dog on?", "dog"),
-        ("What is this?", "answer region"),
-        ("What is the one two three four five thing?", "answer region"),
-        ("", "answer region"),
-    ],
-)
-def test_a_box_is_named_by_what_the_question_asks_about(question: str, phrase: str) -> None:
-    assert phrase_of(question) == phrase
-
-
-@given(st.text())
-def test_any_question_gives_a_short_phrase(question: str) -> None:
-    assert 0 < len(phrase_of(question).split()) <= 4
 
 
 # LLaVA-CoT
@@ -705,80 +667,6 @@ def test_an_empty_object_holds_no_problems(tmp_path: Path) -> None:
     assert read("tabmwp", tmp_path) == []
 
 
-@pytest.mark.parametrize("piece", [1, 7, 64, 1 << 18])
-def test_entries_are_the_same_however_the_file_is_cut_into_pieces(
-    piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(scanning, "PIECE", piece)
-    values = [{"a": 'ünï "{[,:]}" \\'}, [1, [2]], "text", 12.5, -3, True, None, {}]
-    path = tmp_path / "file.json"
-    path.write_text("\ufeff" + json.dumps(values, ensure_ascii=False, indent=3), encoding="utf-8", newline="\r\n")
-    assert [found for _, _, found in read_entries(path, object)] == values
-    path.write_text(json.dumps(dict(zip("abcdefgh", values, strict=True))), encoding="utf-8")
-    assert [(key, found) for _, key, found in read_entries(path, object)] == list(zip("abcdefgh", values, strict=True))
-
-
-BREAKS = st.sampled_from(
-    [
-        b"",
-        b"}",
-        b"{",
-        b'"',
-        b"\\",
-        b",",
-        b", ",
-        b":",
-        b"[",
-        b"\n",
-        b"\xff",
-        b"\x01",
-        b'}, "k": {',
-        b"null",
-        b"NaN",
-        b"1e999",
-        b"#",
-    ]
-)
-
-
-@settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    values=st.lists(
-        st.dictionaries(st.text('ak\\"é}{,:', max_size=3), st.text('a}", k:{\\é', max_size=12) | st.just({"x": {}}))
-        | st.sampled_from(["}", 1, None, []]),
-        max_size=6,
-    ),
-    indent=st.sampled_from([None, 0, 2]),
-    damage=st.tuples(st.integers(0, 200), BREAKS, st.integers(0, 6)),
-    piece=st.sampled_from([1, 20, 1 << 18]),
-)
-def test_an_object_cut_at_its_seams_gives_what_the_scanner_gives(
-    values: list[Any], indent: int | None, damage: tuple[int, bytes, int], piece: int, tmp_path: Path
-) -> None:
-    path = tmp_path / "file.json"
-    members = {f"{'é' if number == 4 else 'k'}{number}": value for number, value in enumerate(values)}
-    whole = json.dumps(members, indent=indent, ensure_ascii=False).encode()
-    at, junk, cut = damage
-    path.write_bytes(whole[:at] + junk + whole[at + cut :])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scanning, "PIECE", piece)
-        cut_at_seams = list(read_entries(path, dict))
-    decode = decoder(dict)
-    scanned = [(raw.number, raw.key, parse(raw.text, decode, raw.where)) for raw in scanning.scan(path)]
-    assert cut_at_seams == scanned
-
-
-def test_an_entry_beyond_the_longest_is_a_broken_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scanning, "PIECE", 16)
-    monkeypatch.setattr(scanning, "LONGEST", 64)
-    path = tmp_path / "file.json"
-    path.write_text(json.dumps([[1], ["x" * 500], [2]]), encoding="utf-8")
-    (_, _, first), (_, _, second) = read_entries(path, object)
-    assert first == [1]
-    assert isinstance(second, Broken)
-    assert second.where == "file.json: broken from entry 2 on"
-
-
 # InfoSeek
 
 
@@ -962,80 +850,3 @@ def test_no_damage_to_a_file_stops_a_reader(at: int, junk: bytes, cut: int, tmp_
         path.write_bytes(data[:at] + junk + data[at + cut :])
     sources: tuple[SourceName, ...] = ("tabmwp", "llava_cot", "the_cauldron")
     assert all(read(name, tmp_path) for name in sources)
-
-
-# Wording
-
-
-@pytest.mark.parametrize(
-    ("text", "kept_text"),
-    [
-        ("How many?\nQuick response, please.", "How many?"),
-        ("How many? Answer the question using a single word or phrase.", "How many?"),
-        ("Is it?\nAnswer yes or no.", "Is it?"),
-        ("Keep responses brief for each question.\nIs it?", "Is it?"),
-        ("Find it. Give your answer in meters.", "Find it. Give your answer in meters."),
-        ("Answer briefly.", "Answer briefly."),
-        ("Is the answer yes or no?", "Is the answer yes or no?"),
-        ("Which is short?", "Which is short?"),
-    ],
-)
-def test_only_instructions_on_style_are_stripped(text: str, kept_text: str) -> None:
-    assert strip_instructions(text) == kept_text
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("Q?\nOptions:\n(A) one\n(B) two", ("Q?", ("one", "two"))),
-        ("Q?\nA. one\nB. two\nC. three", ("Q?", ("one", "two", "three"))),
-        ("Q? Options: (A) a b (B) c", ("Q?", ("a b", "c"))),
-        ("Is vitamin A. or C. in it?", ("Is vitamin A. or C. in it?", ())),
-        ("Q?\nA. one\nC. three", ("Q?\nA. one\nC. three", ())),
-        ("Plain?", ("Plain?", ())),
-    ],
-)
-def test_choices_are_told_from_the_question(text: str, found: tuple[str, tuple[str, ...]]) -> None:
-    assert split_choices(text) == found
-
-
-@pytest.mark.parametrize(
-    ("answer", "letter"),
-    [
-        ("B", "B"),
-        ("(b)", "B"),
-        ("Answer: B", "B"),
-        ("B. y", "B"),
-        ("The answer is B.", "B"),
-        ("B. z", None),
-        ("By", None),
-    ],
-)
-def test_a_letter_is_read_in_every_usual_form(answer: str, letter: str | None) -> None:
-    assert read_letter(answer, ("x", "y")) == letter
-
-
-@pytest.mark.parametrize(
-    ("answer", "kind"),
-    [
-        ("$8.20", "number"),
-        ("-1,234.5", "number"),
-        ("50%", "number"),
-        ("RM 12", "number"),
-        (".5", "number"),
-        ("25/12/2018", "word_or_phrase"),
-        ("12 MAR 2018", "word_or_phrase"),
-        ("No.", "yes_no"),
-        ("one two three four five six seven eight", "word_or_phrase"),
-        ("one two three four five six seven eight nine", "free_text"),
-    ],
-)
-def test_the_answer_type_follows_from_the_answer(answer: str, kind: str) -> None:
-    assert guess_answer_type(answer) == kind
-
-
-@pytest.mark.parametrize(
-    ("answer", "plain"), [("78.", "78"), ("U.S.", "U.S."), ("Coca cola.", "Coca cola"), (".", "."), ("5.0", "5.0")]
-)
-def test_a_full_stop_closes_a_sentence_not_an_abbreviation(answer: str, plain: str) -> None:
-    assert strip_full_stop(answer) == plain
