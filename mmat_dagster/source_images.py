@@ -61,7 +61,7 @@ class ImageExaminer:
         self._version = _version(closely)
         self._lately: OrderedDict[Hashable, Coming] = OrderedDict()
 
-    def begin(self, image: Path | bytes) -> Look:
+    def begin(self, image: str | bytes) -> Look:
         """Start to examine an image: a path below the source's folder, or bytes."""
         if isinstance(image, bytes):
             sha256 = hashlib.sha256(image).hexdigest()
@@ -99,7 +99,7 @@ class ImageExaminer:
             self._lately.popitem(last=False)
         return Look(coming=coming, is_first=is_first, path=path, stamp=stamp)
 
-    def _locate(self, image: Path) -> tuple[Path, Stamp] | Unusable:
+    def _locate(self, image: str) -> tuple[Path, Stamp] | Unusable:
         """Return an image's real path and its stamp, or why it is not to be read."""
         try:
             path = (self._folder / image).resolve()

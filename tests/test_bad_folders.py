@@ -27,6 +27,8 @@ NO_FOLDERS: dict[str, Callable[[Path], object]] = {
     "a pipe": os.mkfifo,
     "other folders": lambda folder: (folder / "images" / "2").mkdir(parents=True),
 }
+
+
 @contextmanager
 def unprivileged() -> Iterator[None]:
     """Read as somebody whom file permissions bind; root they do not."""

@@ -8,12 +8,12 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from PIL import Image
 
 from mmat_dagster.images import ImageShelf, PicturesOnDisk, UnreadableImage, examine, quiet_decoders
@@ -53,13 +53,13 @@ def record(*images: Path | bytes, name: str = "tabmwp/1") -> SourceRecord:
         question="What is the mean?",
         answers=("8.20",),
         answer_type="number",
-        images=images,
+        images=tuple(image.as_posix() if isinstance(image, Path) else image for image in images),
         licence="CC BY-NC-SA 4.0",
     )
 
 
 def asked(question: str, kind: AnswerType, choices: tuple[str, ...] = (), unit: str | None = None) -> str:
-    one = replace(record(b""), question=question, answer_type=kind, choices=choices, unit=unit)
+    one = structs.replace(record(b""), question=question, answer_type=kind, choices=choices, unit=unit)
     return lay_out_question(one)
 
 
@@ -306,7 +306,7 @@ def test_a_unit_is_told_for_numbers_only() -> None:
 
 
 def test_grounding_changes_nothing_else(folder: Path, shelf: ImageShelf) -> None:
-    full = replace(
+    full = structs.replace(
         record(Path("tables/1.png")),
         question=" What is the mean? ",
         answers=("8.20", "$8.2"),
@@ -348,7 +348,7 @@ def test_foundation_streams(folder: Path, shelf: ImageShelf) -> None:
         while True:
             drawn.append(len(drawn))
             asked = record(Path("tables/1.png"), name=f"tabmwp/{len(drawn)}")
-            yield replace(asked, question=f"What is number {len(drawn)}?")
+            yield structs.replace(asked, question=f"What is number {len(drawn)}?")
 
     stream = ground_all(endless(), folder, shelf)
     assert [sample(next(stream)).id for _ in range(3)] == ["tabmwp/1", "tabmwp/2", "tabmwp/3"]
