@@ -9,6 +9,7 @@ they still differ most decides. A single other digit in a table is such a place.
 """
 
 import struct
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -45,12 +46,12 @@ def likeness(image: Image.Image) -> bytes:
     return struct.pack(">h", max(-32768, min(32767, aspect))) + small.tobytes()
 
 
-def aspects(likenesses: list[bytes]) -> NDArray[np.int32]:
+def aspects(likenesses: Sequence[bytes]) -> NDArray[np.int32]:
     """Return the ratio of width to height of each picture, in 1/ASPECT_UNIT of a doubling."""
     return np.array([struct.unpack_from(">h", one)[0] for one in likenesses], dtype=np.int32)
 
 
-def hashes(likenesses: list[bytes]) -> NDArray[np.uint64]:
+def hashes(likenesses: Sequence[bytes]) -> NDArray[np.uint64]:
     """Return the hash of each picture as a row of four words: its lowest frequencies, above or below their median."""
     if not likenesses:
         return np.zeros((0, HASH_SIDE * HASH_SIDE // 64), dtype=np.uint64)

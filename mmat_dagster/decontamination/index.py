@@ -110,7 +110,10 @@ class BenchmarkIndex:
         """Return the index as a Parquet file, equal for equal content."""
         told: set[str] = set()
         rows = [self._row(entry, told) for entry in self.entries]
-        metadata = {_COUNTS_KEY: _COUNTS.dump_json(self.counts), _RULES_KEY: rules().encode()}
+        metadata: dict[bytes | str, bytes | str] = {
+            _COUNTS_KEY: _COUNTS.dump_json(self.counts),
+            _RULES_KEY: rules().encode(),
+        }
         buffer = io.BytesIO()
         table = pa.Table.from_pylist(rows, schema=pa.schema(_COLUMNS, metadata=metadata))
         pq.write_table(table, buffer, compression="zstd")

@@ -16,13 +16,16 @@ GREY_LEVELS = 255
 
 
 class PictureSearch:
-    """The distinct pictures of all benchmarks."""
+    """The distinct pictures of all benchmarks, in the order of their aspects: only a stretch of it can be alike."""
 
     def __init__(self, likenesses: Sequence[bytes]) -> None:
-        """Number the pictures in order."""
+        """Number the pictures as they come."""
+        shapes = aspects(likenesses)
         self._likenesses = likenesses
-        self._hashes = hashes(list(likenesses))
-        self._aspects = aspects(list(likenesses))
+        self._numbers = np.argsort(shapes, kind="stable")
+        self._aspects = shapes[self._numbers]
+        # One row for each word of the hash: summing down a column is ten times as fast as along a row.
+        self._hashes = np.ascontiguousarray(hashes(likenesses)[self._numbers].T)
 
     def find(self, likeness: bytes) -> list[tuple[int, float]]:
         """Return the numbers of pictures that look like this one with a score up to 1.0, the nearest hashes first."""
@@ -32,8 +35,10 @@ class PictureSearch:
         return [(number, 1 - levels / GREY_LEVELS) for number, levels in found if levels is not None]
 
     def _nearest(self, likeness: bytes) -> list[int]:
-        turned = np.bitwise_count(self._hashes ^ hashes([likeness])[0]).sum(axis=1)
-        shaped = np.abs(self._aspects - aspects([likeness])[0]) <= ASPECT_REACH
-        near = np.flatnonzero((turned <= RADIUS) & shaped)
-        numbers: list[int] = near[np.argsort(turned[near], kind="stable")[:NEAREST]].tolist()
+        aspect = aspects([likeness])[0]
+        first, last = np.searchsorted(self._aspects, (aspect - ASPECT_REACH, aspect + ASPECT_REACH + 1))
+        turned = np.bitwise_count(self._hashes[:, first:last] ^ hashes([likeness]).T).sum(axis=0, dtype=np.int64)
+        near = np.flatnonzero(turned <= RADIUS)
+        nearest = near[np.argsort(turned[near], kind="stable")[:NEAREST]]
+        numbers: list[int] = self._numbers[first + nearest].tolist()
         return numbers
