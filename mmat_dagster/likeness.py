@@ -10,6 +10,7 @@ they still differ most decides. A single other digit in a table is such a place.
 
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Floats = NDArray[np.float64]
+Words = NDArray[np.uint64]
 
 SIDE = 48
 LIKENESS_BYTES = 2 + SIDE * SIDE
@@ -28,6 +30,9 @@ MAX_DIFFERENCE = 9.0
 MAX_SHARE_OF_CONTRAST = 0.35
 # A picture of (nearly) one colour looks like any other such picture: it is like none.
 MIN_CONTRAST = 2.0
+
+# A frequency that stands off the median by less, in the sum over all cells, is turned by the noise of an encoder.
+_SURE = 24.0
 
 # Widths to heights, as 1/ASPECT_UNIT of a doubling.
 ASPECT_UNIT = 1000
@@ -51,15 +56,26 @@ def aspects(likenesses: Sequence[bytes]) -> NDArray[np.int32]:
     return np.array([struct.unpack_from(">h", one)[0] for one in likenesses], dtype=np.int32)
 
 
-def hashes(likenesses: Sequence[bytes]) -> NDArray[np.uint64]:
-    """Return the hash of each picture as a row of four words: its lowest frequencies, above or below their median."""
-    if not likenesses:
-        return np.zeros((0, HASH_SIDE * HASH_SIDE // 64), dtype=np.uint64)
+@dataclass(frozen=True, kw_only=True)
+class Hashes:
+    """256 bits for each picture, as columns of four words: the low frequencies that stand above their median.
+
+    `sure` are those that encoding does not turn; a smooth picture has few of them.
+    """
+
+    bits: Words
+    sure: Words
+
+
+def hashes(likenesses: Sequence[bytes]) -> Hashes:
+    """Return the hash of each picture."""
     cosines = _cosines()
-    low = cosines @ np.stack([_levels(one) for one in likenesses]) @ cosines.T
-    flat = low.reshape(len(likenesses), -1)
-    bits = flat > np.median(flat[:, 1:], axis=1, keepdims=True)
-    return np.ascontiguousarray(np.packbits(bits, axis=1)).view(np.uint64)
+    levels = np.array([_levels(one) for one in likenesses]).reshape(-1, SIDE, SIDE)
+    low = (cosines @ levels @ cosines.T).reshape(-1, HASH_SIDE * HASH_SIDE)
+    if not len(low):
+        return Hashes(bits=_packed(low > 0), sure=_packed(low > 0))
+    above = low - np.median(low[:, 1:], axis=1, keepdims=True)
+    return Hashes(bits=_packed(above > 0), sure=_packed(np.abs(above) > _SURE))
 
 
 def has_contrast(one: bytes) -> bool:
@@ -85,6 +101,11 @@ def _about_zero(one: bytes) -> Floats:
     # Most of a drawing is paper: its white would outweigh the lines in every sum of squares.
     levels = _levels(one)
     return levels - float(levels.mean())
+
+
+def _packed(bits: NDArray[np.bool_]) -> Words:
+    words: Words = np.ascontiguousarray(np.packbits(bits, axis=1).view(np.uint64).T)
+    return words
 
 
 @cache
@@ -148,7 +169,7 @@ def _misfit(parts: Floats, goal: Floats) -> tuple[Floats, Floats]:
     rows = parts.reshape(len(parts), -1)
     square = rows @ rows.T
     # A little damping: a picture may have no detail in one direction.
-    square[np.diag_indices(len(parts))] += 1e-4 * np.diag(square) + 1e-6
+    square[np.diag_indices(len(parts))] += 1e-7 * np.diag(square) + 1e-6
     weights = np.asarray(np.linalg.solve(square, rows @ goal.ravel()), dtype=np.float64)
     return goal - (weights @ rows).reshape(goal.shape), weights
 
