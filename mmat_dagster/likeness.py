@@ -25,9 +25,10 @@ LIKENESS_BYTES = 2 + SIDE * SIDE
 HASH_SIDE = 16
 
 # Calibrated on 1.9 million pairs of tables, receipts, drawings and photos: the nearest two different pictures differ
-# by 10 grey levels. A picture of low contrast must come nearer still.
+# by 10 grey levels. A picture of low contrast must come nearer still, and most so where it had to be moved to fit.
 MAX_DIFFERENCE = 9.0
-MAX_SHARE_OF_CONTRAST = 0.35
+MAX_SHARE_OF_CONTRAST = 0.6
+MAX_SHARE_MOVED = 0.35
 # A picture of (nearly) one colour looks like any other such picture: it is like none.
 MIN_CONTRAST = 2.0
 
@@ -86,11 +87,12 @@ def has_contrast(one: bytes) -> bool:
 def difference(one: bytes, other: bytes) -> float | None:
     """Return by how many grey levels two pictures differ where they differ most, or None where they are not alike."""
     blunt, sharp = sorted((_about_zero(one), _about_zero(other)), key=_sharpness)
-    bound = min(MAX_DIFFERENCE, MAX_SHARE_OF_CONTRAST * max(blunt.std(), sharp.std()))
+    contrast = max(float(blunt.std()), float(sharp.std()))
     found = _overlaid(sharp, blunt)
-    if found >= bound:
-        found = _aligned(sharp, blunt, is_near=found < 2 * bound)
-    return found if found < bound else None
+    if found < min(MAX_DIFFERENCE, MAX_SHARE_OF_CONTRAST * contrast):
+        return found
+    moved = _aligned(sharp, blunt, is_near=found < 2 * MAX_DIFFERENCE)
+    return moved if moved < min(MAX_DIFFERENCE, MAX_SHARE_MOVED * contrast) else None
 
 
 def _levels(one: bytes) -> Floats:
