@@ -38,6 +38,10 @@ _SURE = 24.0
 # Widths to heights, as 1/ASPECT_UNIT of a doubling.
 ASPECT_UNIT = 1000
 
+# Pictures whose frequencies are taken at once: all of them as floats would be gigabytes.
+_AT_ONCE = 500
+_NONE = np.zeros((0, HASH_SIDE * HASH_SIDE))
+
 _STEPS = 3
 # Where the first step explains less than this share of what differs, the pictures are of different things.
 _PROMISE = 0.2
@@ -70,12 +74,9 @@ class Hashes:
 
 def hashes(likenesses: Sequence[bytes]) -> Hashes:
     """Return the hash of each picture."""
-    cosines = _cosines()
-    levels = np.array([_levels(one) for one in likenesses]).reshape(-1, SIDE, SIDE)
-    low = (cosines @ levels @ cosines.T).reshape(-1, HASH_SIDE * HASH_SIDE)
-    if not len(low):
-        return Hashes(bits=_packed(low > 0), sure=_packed(low > 0))
-    above = low - np.median(low[:, 1:], axis=1, keepdims=True)
+    starts = range(0, len(likenesses), _AT_ONCE)
+    low = np.concatenate([_NONE, *(_frequencies(likenesses[at : at + _AT_ONCE]) for at in starts)])
+    above = low - (np.median(low[:, 1:], axis=1, keepdims=True) if len(low) else 0)
     return Hashes(bits=_packed(above > 0), sure=_packed(np.abs(above) > _SURE))
 
 
@@ -103,6 +104,12 @@ def _about_zero(one: bytes) -> Floats:
     # Most of a drawing is paper: its white would outweigh the lines in every sum of squares.
     levels = _levels(one)
     return levels - float(levels.mean())
+
+
+def _frequencies(likenesses: Sequence[bytes]) -> Floats:
+    levels, cosines = np.array([_levels(one) for one in likenesses]), _cosines()
+    low: Floats = (cosines @ levels @ cosines.T).reshape(len(likenesses), -1)
+    return low
 
 
 def _packed(bits: NDArray[np.bool_]) -> Words:
