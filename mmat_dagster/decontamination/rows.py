@@ -87,19 +87,26 @@ def _read_parquet(path: Path) -> Iterator[Row | Broken]:
 
 def _read_table(path: Path) -> Iterator[Row | Broken]:
     """Yield the rows of a table; those that name another row for their image follow it and have a copy."""
-    sharing: dict[str, list[Row]] = {}
     shared = _references(path)
+    sharing = _sharing(path, shared) if shared else {}
     for row in _table_rows(path):
-        if isinstance(row, Row) and (meant := shared.get(row.number)):
-            sharing.setdefault(meant, []).append(row)
-        elif isinstance(row, Broken):
+        if isinstance(row, Broken):
             yield row
-    for row in _table_rows(path):
-        if isinstance(row, Row) and row.number not in shared:
+            continue
+        if row.number not in shared:
             yield row
-            for other in sharing.pop(str(row.fields.get("index")), ()):
-                yield _row({**other.fields, "image": row.fields.get("image")}, other.name, other.number)
+        for other in sharing.pop(str(row.fields.get("index")), ()):
+            yield _row({**other.fields, "image": row.fields.get("image")}, other.name, other.number)
     yield from (row for rows in sharing.values() for row in rows)
+
+
+def _sharing(path: Path, shared: Mapping[int, str]) -> dict[str, list[Row]]:
+    """Return the rows that name another one, by its index."""
+    sharing: dict[str, list[Row]] = {}
+    for row in _table_rows(path):
+        if isinstance(row, Row) and row.number in shared:
+            sharing.setdefault(shared[row.number], []).append(row)
+    return sharing
 
 
 def _references(path: Path) -> dict[int, str]:
