@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from mmat_dagster.filebook import open_book
 from mmat_dagster.images import Examination, ImageShelf
@@ -16,7 +15,7 @@ def ground_all(
     records: Iterable[SourceRecord | Rejection], folder: Path, shelf: ImageShelf
 ) -> Iterator[Sample | Rejection]:
     """Yield what becomes of `records`, one after the other; to be used inside `quiet_decoders`."""
-    with TemporaryDirectory() as place, open_book(Path(place) / "files.sqlite") as book:
+    with open_book(Path(":memory:")) as book:
         made = Foundation(images=ImageExaminer(folder, book, Examination()), shelf=shelf, rules=Rules())
         with closing(made):
             yield from made.ground(made.admit(records))

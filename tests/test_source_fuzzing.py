@@ -19,7 +19,7 @@ from tests.sound_sources import COUNT, GEOMETRY, LINES, SHAPE, SIGNS, raw, recor
 from tests.source_building import patience
 
 FUZZ = settings(
-    max_examples=120,
+    max_examples=60,
     deadline=None,
     derandomize=True,
     database=None,

@@ -63,7 +63,7 @@ def _problem_files(folder: Path) -> list[Path]:
     """Return the largest file of each split: `problems_dev1k.json` is a selection from `problems_dev.json`."""
     named = [(match[1], path) for path in folder.glob("problems_*.json") if (match := _FILE.fullmatch(path.name))]
     splits = [[path for split, path in named if split == wanted] for wanted in SPLITS]
-    return sorted(max(paths, key=lambda path: (path.stat().st_size, path.name)) for paths in splits if paths)
+    return sorted(max(paths, key=lambda path: (path.lstat().st_size, path.name)) for paths in splits if paths)
 
 
 def _read_splits(path: Path) -> _Splits | Broken:
