@@ -96,13 +96,13 @@ def _read_members(
     with path.open("rb") as file:
         members = _Members(file)
         while members.cut():
-            value, where = members.value(), f"{path.name}: entry {members.passed + 1}"
+            value = members.value()
             try:
                 found: Shape | Broken = decode(value if value.isascii() else _checked(value))
             except DAMAGE:
                 if not _is_whole(value):
                     break
-                found = parse(value, decode, where)
+                found = parse(value, decode, f"{path.name}: entry {members.passed + 1}")
             key = members.step()
             yield members.passed, key, found
         return members.place()
