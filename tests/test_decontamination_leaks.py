@@ -5,10 +5,10 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from mmat_dagster.decontamination.benchmark_files import read_benchmarks
 from mmat_dagster.decontamination.building import build_index

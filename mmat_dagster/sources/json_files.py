@@ -8,13 +8,15 @@ begin; a piece that decodes proves the cut, for a JSON value ends in one place o
 import codecs
 import re
 from collections.abc import Callable, Generator, Iterator
+from itertools import islice
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 import msgspec
 
 from mmat_dagster.sources import scanning
-from mmat_dagster.sources.scanning import Place, scan
+from mmat_dagster.sources.scanning import Place, Raw, scan
 
 # What decoding raises: bad JSON, another shape, no UTF-8; a number or a nesting beyond measure.
 DAMAGE = (msgspec.MsgspecError, ValueError, RecursionError)
@@ -23,7 +25,13 @@ _SPACE = rb"[ \t\r\n]*"
 # A key and the object behind it; keys with escapes or beyond ASCII are left to the scanner.
 _MEMBER = _SPACE + rb'"([ !#-\[\]-~]*)"' + _SPACE + rb":" + _SPACE + rb"(?=\{)"
 _OPENING = re.compile(rb"(?:\xef\xbb\xbf)?" + _SPACE + rb"\{" + _MEMBER)
+# Where an entry that is an object may begin behind one that is broken: in an object, and in an array.
+_LATER_MEMBER = re.compile(rb"," + _MEMBER)
+_LATER_ITEM = re.compile(rb"," + _SPACE + rb"(\{)")
 _NEXT = re.compile(rb"\}" + _SPACE + rb"," + _MEMBER)
+
+# Behind a broken entry, so many places where another seems to begin are tried.
+SEAMS = 1000
 
 Shape = TypeVar("Shape")
 
@@ -43,8 +51,12 @@ class Broken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_lines(path: Path, shape: type[Shape]) -> Iterator[tuple[int, Shape | Broken]]:
-    """Yield number and record of each line; blank lines, a byte order mark and line ends are no part of a record."""
+    """Yield number and record of each line; blank lines, a byte order mark and line ends are no part of a record.
+
+    A file without any record is told as a broken one.
+    """
     decode = decoder(shape)
+    is_empty = True
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
@@ -55,18 +67,26 @@ def read_lines(path: Path, shape: type[Shape]) -> Iterator[tuple[int, Shape | Br
                 if not text:
                     continue
                 found = parse(text, decode, f"{path.name}:{number}")
+            is_empty = False
             yield number, found
+    if is_empty:
+        yield 1, Broken(where=path.name, complaint="the file holds no record")
 
 
 def read_entries(path: Path, shape: type[Shape]) -> Iterator[tuple[int, str, Shape | Broken]]:
     """Yield number, key and record of each entry of a file that is one JSON object or array, in order.
 
-    A key that stands twice is yielded twice; entries of an array have an empty one.
+    A key that stands twice is yielded twice; entries of an array have an empty one. Entries that are no JSON are told
+    as one broken one, as far as the next record that is whole.
     """
     decode = decoder(shape)
-    left = yield from _read_members(path, decode)
-    for raw in scan(path, left):
-        yield raw.number, raw.key, parse(raw.text, decode, raw.where)
+    left: Place | None = yield from _read_members(path, decode)
+    broken = yield from _scan_entries(path, left, decode)
+    while broken is not None:
+        left = _resume(path, broken, decode)
+        where = f"{broken.where.removesuffix(' on')} to byte {left.offset}" if left else broken.where
+        yield broken.number, "", parse(broken.text, decode, where)
+        broken = (yield from _scan_entries(path, left, decode)) if left else None
 
 
 def decoder(shape: type[Shape]) -> Callable[[bytes], Shape]:
@@ -106,6 +126,37 @@ def _read_members(
             key = members.step()
             yield members.passed, key, found
         return members.place()
+
+
+def _scan_entries(
+    path: Path, start: Place | None, decode: Callable[[bytes], Shape]
+) -> Generator[tuple[int, str, Shape | Broken], None, Raw | None]:
+    """Yield the entries from `start` on; return where they are broken, None where all were read."""
+    for raw in scan(path, start):
+        if raw.broken_at is not None:
+            return raw
+        yield raw.number, raw.key, parse(raw.text, decode, raw.where)
+    return None
+
+
+def _resume(path: Path, broken: Raw, decode: Callable[[bytes], Shape]) -> Place | None:
+    """Return where the next whole record begins behind a broken one, if one does."""
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        is_keyed, offsets = _seams(data, broken.broken_at or 0)
+    places = (Place(offset=offset, passed=broken.number, is_keyed=is_keyed) for offset in offsets)
+    return next((place for place in places if _begins_record(path, place, decode)), None)
+
+
+def _seams(data: mmap, start: int) -> tuple[bool, list[int]]:
+    """Return whether a file is an object, and where its entries seem to begin behind byte `start`."""
+    is_keyed = _OPENING.match(data) is not None
+    found = islice((_LATER_MEMBER if is_keyed else _LATER_ITEM).finditer(data, start), SEAMS)
+    return is_keyed, [seam.start(1) - is_keyed for seam in found]
+
+
+def _begins_record(path: Path, place: Place, decode: Callable[[bytes], Shape]) -> bool:
+    first = next(scan(path, place))
+    return first.broken_at is None and not isinstance(parse(first.text, decode, ""), Broken)
 
 
 def _is_whole(text: bytes) -> bool:

@@ -1,16 +1,17 @@
 """JSON values taken off the front of a file one after the other, wherever its pieces are cut: exact, patient and slow.
 
-Nothing in a file is lost silently: where it is broken off, goes on behind its end or is no JSON, the last Raw parses as
-nothing, so it becomes the rejection that tells of the break.
+Nothing in a file is lost silently: where it is broken, goes on behind its end or is no JSON, the last Raw parses as
+nothing, so it becomes the rejection that tells of the break; it also tells where, so that a reader may go on behind it.
 """
 
+import codecs
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 # A JSON file is read in pieces of so many characters; one record longer than LONGEST counts as a broken file.
 PIECE = 1 << 18
@@ -21,20 +22,25 @@ _BETWEEN = re.compile(r"[\s,:]*")
 
 @dataclass(frozen=True, kw_only=True)
 class Raw:
-    """The bytes of one entry, and where they stood: `number` counts entries from 1, `key` is an object's."""
+    """The bytes of one entry, and where they stood: `number` counts entries from 1, `key` is an object's.
+
+    `broken_at` is a byte inside the entry that is no JSON, where the scan ended.
+    """
 
     text: bytes
     where: str
     number: int
     key: str = ""
+    broken_at: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A byte inside a file's object where a member begins, and how many members stand before it."""
+    """A byte where an entry of a file's object (`is_keyed`) or array begins, and how many entries stand before it."""
 
     offset: int
     passed: int
+    is_keyed: bool = True
 
 
 def scan(path: Path, start: Place | None = None) -> Iterator[Raw]:
@@ -43,15 +49,19 @@ def scan(path: Path, start: Place | None = None) -> Iterator[Raw]:
     A key that stands twice is yielded twice. With `start`, go on from there.
     """
     with path.open("rb") as raw:
-        raw.seek(start.offset if start else 0)
-        with TextIOWrapper(
-            raw, encoding="utf-8" if start else "utf-8-sig", errors="surrogateescape", newline=""
-        ) as file:
-            scanner = _Scanner(file)
+        offset = start.offset if start else _mark_bytes(raw)
+        raw.seek(offset)
+        with TextIOWrapper(raw, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            scanner = _Scanner(file, offset)
             if start:
-                yield from _entries(scanner, path.name, keyed=True, passed=start.passed)
+                yield from _entries(scanner, path.name, keyed=start.is_keyed, passed=start.passed)
             else:
                 yield from _whole(scanner, path.name)
+
+
+def _mark_bytes(file: BinaryIO) -> int:
+    """Return the length of the byte order mark at the beginning of a file."""
+    return len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0
 
 
 def _whole(scanner: "_Scanner", name: str) -> Iterator[Raw]:
@@ -70,7 +80,8 @@ def _entries(scanner: "_Scanner", name: str, *, keyed: bool, passed: int) -> Ite
         key = scanner.take() if keyed else '""'
         value = scanner.take() if key is not None and scanner.peek() else None
         if key is None or value is None:
-            yield Raw(text=scanner.rest(), where=f"{name}: broken from entry {number} on", number=number)
+            where = f"{name}: broken from entry {number} on"
+            yield Raw(text=scanner.rest(), where=where, number=number, broken_at=scanner.offset())
             return
         text = value.encode("utf-8", "surrogateescape")
         yield Raw(text=text, where=f"{name}: entry {number}", number=number, key=_plain(key))
@@ -89,8 +100,9 @@ def _plain(key: str) -> str:
 class _Scanner:
     """Takes JSON values off the front of an open file, one after the other."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: TextIO, offset: int) -> None:
         self._file = file
+        self._before = offset
         self._text = ""
         self._at = 0
         self._decoder = json.JSONDecoder(strict=False)
@@ -123,6 +135,10 @@ class _Scanner:
         """Return what stands next, as far as a message can show it."""
         return self._text[self._at : self._at + 200].encode("utf-8", "surrogateescape")
 
+    def offset(self) -> int:
+        """Return the byte of the file that stands next."""
+        return self._before + _size(self._text[: self._at])
+
     def _end(self) -> int | None:
         try:
             return self._decoder.raw_decode(self._text, self._at)[1]
@@ -135,5 +151,11 @@ class _Scanner:
 
     def _fill(self, characters: int) -> bool:
         piece = self._file.read(characters)
-        self._text, self._at = (self._text[self._at :] + piece, 0) if piece else (self._text, self._at)
+        if piece:
+            self._before += _size(self._text[: self._at])
+            self._text, self._at = self._text[self._at :] + piece, 0
         return bool(piece)
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogateescape"))

@@ -19,6 +19,9 @@ from mmat_dagster.schema import ImageRef, Leak, LeakPolicy, Rejection, Rejection
 from mmat_dagster.source_images import ImageExaminer, Look, Unusable
 from mmat_dagster.sources.layout import reject
 
+# A rejection's detail shows so much of an image's path.
+PATH_CHARS = 300
+
 
 class LeakGuard(Protocol):
     """Tells what a sample shares with the evaluation benchmarks."""
@@ -161,7 +164,8 @@ def _reject_image(record: SourceRecord, outcomes: Sequence[Examined | Unusable])
 
 
 def _printable(path: str) -> str:
-    return path if path.isprintable() else repr(path)
+    text = path if path.isprintable() else repr(path)
+    return text if len(text) <= PATH_CHARS else f"{text[:PATH_CHARS]}..."
 
 
 def _tell(leak: Leak) -> str:
