@@ -2,8 +2,8 @@
 
     write_corpus(Path("corpus"))  ->  corpus/tabmwp, corpus/visual_cot, ... in the five publishers' own layouts
 
-Who has no data yet gets real files to run on; the same seed and number of records give the same bytes. Adding a source
-is one file and one line in GENERATORS.
+Who has no data yet gets real files to run on. The same seed gives the same pictures, however many records there are and
+however many cores draw them. Adding a source is one file and one line in GENERATORS.
 """
 
 import errno
