@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import get_args
 
 from mmat_dagster import parts
-from mmat_dagster.corpus import write_corpus
 from mmat_dagster.datasets import RECORDS, chain
 from mmat_dagster.environment import BadEnvironment, read_environment
 from mmat_dagster.interfaces import LedgerError, Store, TeacherUnavailable
 from mmat_dagster.reading import Readable, to_text
+from mmat_dagster.sampling import sample
 from mmat_dagster.schema import DatasetName, Rejection, SourceName
 from mmat_dagster.tool_commands import add_tool_commands, positive
 from mmat_dagster.tools import OperatorUnavailable
@@ -174,16 +174,7 @@ def _printed(record: Readable | Rejection, is_json: bool) -> str:
 
 
 def _sample(options: argparse.Namespace) -> int:
-    sources = tuple(options.source or SOURCES)
-    try:
-        write_corpus(options.out, records=options.records, seed=options.seed, sources=sources)
-    except FileExistsError as error:
-        return _fail(f"{error.filename or error} is there already; nothing was overwritten")
-    except OSError as error:
-        return _fail(f"{options.out} cannot be written: {error.strerror}")
-    print(f"{options.records} records each of {', '.join(sources)} in {options.out}")
-    print(f"Use them with: MMAT_SOURCES={options.out} python -m mmat_dagster materialize rr_dialogues")
-    return 0
+    return sample(options, tuple(options.source or SOURCES))
 
 
 def _fail(message: str) -> int:

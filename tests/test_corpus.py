@@ -5,13 +5,13 @@ import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from random import Random
 
 import pytest
 from PIL import Image
 
 from mmat_dagster import answers
 from mmat_dagster.corpus import GENERATORS, encyclopedia, ensure_corpus, write_corpus
+from mmat_dagster.corpus.crew import Crew
 from mmat_dagster.schema import SourceName, SourceRecord
 from mmat_dagster.sources import READERS, check_layout
 
@@ -79,7 +79,7 @@ def test_a_source_that_is_there_already_is_refused_before_anything_is_written(tm
 def test_a_source_that_could_not_be_finished_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run_dry(folder: Path, records: int, rng: Random) -> None:
+    def run_dry(folder: Path, records: int, crew: Crew) -> None:
         (folder / "train.jsonl").write_text("{", "utf-8")
         raise OSError(28, "No space left on device")
 

@@ -12,12 +12,13 @@ import pytest
 from PIL import Image
 
 from mmat_dagster.corpus import the_cauldron
+from mmat_dagster.corpus.crew import Crew
 from mmat_dagster.corpus.geometry import FIGURES
 from mmat_dagster.corpus.wiki_tables import SUBJECTS, Subject, make_lookup
 from mmat_dagster.schema import SourceRecord
 from mmat_dagster.sources import the_cauldron as reader
 
-SUBSETS = ("intergps", "robut_wtq", "st_vqa")
+SUBSETS = ("iconqa", "intergps", "robut_wikisql", "robut_wtq", "st_vqa", "vistext")
 PUBLISHED = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "sources" / "the_cauldron"
 
 
@@ -47,7 +48,7 @@ class Row:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Generate enough rows to see every kind many times."""
     made = tmp_path_factory.mktemp("corpus") / "the_cauldron"
-    the_cauldron.generate(made, 300, Random(0))
+    the_cauldron.generate(made, 300, Crew(seed="0"))
     return made
 
 
@@ -87,15 +88,25 @@ def test_each_of_three_hundred_pictures_opens_and_no_two_are_the_same(folder: Pa
             assert min(image.size) > 120
 
 
-def test_a_fifth_of_the_rows_is_geometry(folder: Path) -> None:
+def test_every_subset_has_its_share_of_the_rows(folder: Path) -> None:
     assert {subset: len(read_rows(folder, subset)) for subset in SUBSETS} == {
-        "intergps": 60,
-        "robut_wtq": 135,
+        "iconqa": 15,
+        "intergps": 30,
+        "robut_wikisql": 60,
+        "robut_wtq": 75,
         "st_vqa": 105,
+        "vistext": 15,
     }
 
 
-@pytest.mark.parametrize("subset", SUBSETS)
+def test_a_chart_is_described_by_its_title_and_every_value(folder: Path) -> None:
+    for text in (text for row in read_rows(folder, "vistext") for text in row.rounds):
+        assert re.fullmatch(
+            r'A (bar|line) chart with the title ".+"\. It shows (\d+ for \w+[, and]+)+\d+ for \w+\.', text.assistant
+        )
+
+
+@pytest.mark.parametrize("subset", ["intergps", "robut_wikisql", "robut_wtq", "st_vqa"])
 def test_some_rows_hold_two_different_rounds_and_most_hold_one(folder: Path, subset: str) -> None:
     rounds = [row.rounds for row in read_rows(folder, subset)]
     twice = [texts for texts in rounds if len(texts) == 2]
@@ -105,7 +116,7 @@ def test_some_rows_hold_two_different_rounds_and_most_hold_one(folder: Path, sub
     assert {text.source for texts in rounds for text in texts} == {subset}
 
 
-@pytest.mark.parametrize("subset", ["robut_wtq", "st_vqa"])
+@pytest.mark.parametrize("subset", ["iconqa", "robut_wikisql", "robut_wtq", "st_vqa"])
 def test_a_short_answer_ends_with_a_full_stop_and_its_question_with_an_instruction(folder: Path, subset: str) -> None:
     for text in (text for row in read_rows(folder, subset) for text in row.rounds):
         question, instruction = text.user.split("\n")
@@ -144,7 +155,8 @@ def test_the_reader_takes_every_round_without_letters_full_stops_and_instruction
     for record, text in zip(records, texts, strict=True):
         assert isinstance(record, SourceRecord)
         assert record.question == text.user.split("\n")[0]
-        assert record.answers == (text.assistant.removeprefix("Answer: ").removesuffix("."),)
+        answer = text.assistant if record.part == "vistext" else text.assistant.removesuffix(".")
+        assert record.answers == (answer.removeprefix("Answer: "),)
         assert (record.answer_type == "option_letter") == (record.part == "intergps")
     assert len({record.id for record in records if isinstance(record, SourceRecord)}) == len(records)
 
@@ -164,14 +176,14 @@ def test_a_lookup_names_one_row_and_answers_with_a_cell_of_it(subject: Subject) 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path: Path) -> None:
     for name, seed in (("first", 0), ("again", 0), ("other", 1)):
-        the_cauldron.generate(tmp_path / name, 20, Random(seed))
+        the_cauldron.generate(tmp_path / name, 20, Crew(seed=str(seed)))
     assert contents(tmp_path / "first") == contents(tmp_path / "again")
     assert contents(tmp_path / "first") != contents(tmp_path / "other")
 
 
 @pytest.mark.parametrize("records", [1, 2, 7])
 def test_a_few_rows_are_exactly_as_many_as_asked_for(tmp_path: Path, records: int) -> None:
-    the_cauldron.generate(tmp_path / "out", records, Random(0))
+    the_cauldron.generate(tmp_path / "out", records, Crew(seed="0"))
     subsets = [path.name for path in (tmp_path / "out").iterdir()]
     assert sum(len(read_rows(tmp_path / "out", subset)) for subset in subsets) == records
 
@@ -181,11 +193,11 @@ def test_many_rows_go_into_numbered_shards_and_small_row_groups(
 ) -> None:
     monkeypatch.setattr(the_cauldron, "SHARD_ROWS", 6)
     monkeypatch.setattr(the_cauldron, "GROUP_ROWS", 4)
-    the_cauldron.generate(tmp_path / "sharded", 30, Random(2))
+    the_cauldron.generate(tmp_path / "sharded", 30, Crew(seed="2"))
     monkeypatch.undo()
-    the_cauldron.generate(tmp_path / "whole", 30, Random(2))
-    paths = sorted((tmp_path / "sharded" / "robut_wtq").iterdir())
-    assert [path.name for path in paths] == [f"train-{shard:05d}-of-00003.parquet" for shard in range(3)]
+    the_cauldron.generate(tmp_path / "whole", 30, Crew(seed="2"))
+    paths = sorted((tmp_path / "sharded" / "st_vqa").iterdir())
+    assert [path.name for path in paths] == [f"train-{shard:05d}-of-00002.parquet" for shard in range(2)]
     first = pq.ParquetFile(paths[0]).metadata
     assert [first.row_group(group).num_rows for group in range(first.num_row_groups)] == [4, 2]
     for subset in SUBSETS:

@@ -15,6 +15,7 @@ from rapidocr import RapidOCR
 from rapidocr.utils.output import RapidOCROutput
 
 from mmat_dagster.corpus import letters, signs, visual_cot
+from mmat_dagster.corpus.crew import Crew
 from mmat_dagster.corpus.drawing import union
 from mmat_dagster.corpus.faces import draw_portrait
 from mmat_dagster.corpus.marked import MarkedPicture
@@ -34,7 +35,7 @@ KINDS = (
     letters.draw_form,
     draw_portrait,
 )
-PARTS = ("docvqa", "flickr30k", "sroie", "textvqa")
+PARTS = ("docvqa", "dude", "flickr30k", "openimages", "sroie", "textcap", "textvqa", "visual7w")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Line:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Generate the default number of records once."""
     made = tmp_path_factory.mktemp("corpus") / "visual_cot"
-    visual_cot.generate(made, 20, Random(0))
+    visual_cot.generate(made, 20, Crew(seed="0"))
     return made
 
 
@@ -100,20 +101,20 @@ def test_the_reader_takes_every_line_with_its_box(folder: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(folder: Path, tmp_path: Path) -> None:
-    visual_cot.generate(tmp_path / "again", 20, Random(0))
-    visual_cot.generate(tmp_path / "other", 20, Random(1))
+    visual_cot.generate(tmp_path / "again", 20, Crew(seed="0"))
+    visual_cot.generate(tmp_path / "other", 20, Crew(seed="1"))
     assert contents(tmp_path / "again") == contents(folder)
     assert contents(tmp_path / "other") != contents(folder)
 
 
 @pytest.mark.parametrize("records", [1, 2, 7])
 def test_a_few_records_are_exactly_as_many_as_asked_for(tmp_path: Path, records: int) -> None:
-    visual_cot.generate(tmp_path / "out", records, Random(0))
+    visual_cot.generate(tmp_path / "out", records, Crew(seed="0"))
     assert len(read_lines(tmp_path / "out")) == records
 
 
 def test_three_hundred_records_are_distinct_and_so_are_their_pictures(tmp_path: Path) -> None:
-    visual_cot.generate(tmp_path, 300, Random(5))
+    visual_cot.generate(tmp_path, 300, Crew(seed="5"))
     lines = read_lines(tmp_path)
     assert len({(line.dataset, line.image, line.question) for line in lines}) == len(lines) == 300
     pictures = [path.read_bytes() for path in (tmp_path / "cot").rglob("*.png")]

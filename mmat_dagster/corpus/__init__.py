@@ -2,23 +2,24 @@
 
     write_corpus(Path("corpus"))  ->  corpus/tabmwp, corpus/visual_cot, ... in the five publishers' own layouts
 
-Who has no data yet gets real files to run on; the same seed and number of records give the same bytes. Adding a source
-is one file and one line in GENERATORS.
+Who has no data yet gets real files to run on. The same seed gives the same pictures, however many records there are and
+however many cores draw them. Adding a source is one file and one line in GENERATORS.
 """
 
 import errno
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from tempfile import TemporaryDirectory
 
 from mmat_dagster.corpus import infoseek, llava_cot, tabmwp, the_cauldron, visual_cot
+from mmat_dagster.corpus.crew import Crew, Report, hire, tell_nobody
 from mmat_dagster.corpus.infoseek import encyclopedia
 from mmat_dagster.schema import SourceName
 
-__all__ = ["GENERATORS", "encyclopedia", "ensure_corpus", "write_corpus"]
+__all__ = ["GENERATORS", "Work", "encyclopedia", "ensure_corpus", "write_corpus"]
 
-GENERATORS: dict[SourceName, Callable[[Path, int, Random], None]] = {
+GENERATORS: dict[SourceName, Callable[[Path, int, Crew], None]] = {
     "visual_cot": visual_cot.generate,
     "llava_cot": llava_cot.generate,
     "the_cauldron": the_cauldron.generate,
@@ -27,8 +28,20 @@ GENERATORS: dict[SourceName, Callable[[Path, int, Random], None]] = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """How a corpus is drawn, which does not decide what it holds: on how many cores, and who is told of progress."""
+
+    workers: int = 1
+    report: Callable[[SourceName], Report] = lambda source: tell_nobody  # noqa: ARG005
+
+
 def write_corpus(
-    out: Path, records: int = 20, seed: int = 0, sources: Collection[SourceName] = tuple(GENERATORS)
+    out: Path,
+    records: int = 20,
+    seed: int = 0,
+    sources: Collection[SourceName] = tuple(GENERATORS),
+    work: Work = Work(),
 ) -> None:
     """Write `records` samples of each of `sources` to `out/<source>`.
 
@@ -42,7 +55,8 @@ def write_corpus(
             raise FileExistsError(errno.EEXIST, "the source is there already", str(out / source))
     out.mkdir(parents=True, exist_ok=True)
     for source in dict.fromkeys(sources):
-        _write_source(out, source, records, Random(f"{seed}:{source}"))
+        with hire(f"{seed}:{source}", records, work.workers, work.report(source)) as crew:
+            _write_source(out, source, records, crew)
 
 
 def ensure_corpus(folder: Path, records: int) -> None:
@@ -61,9 +75,9 @@ def ensure_corpus(folder: Path, records: int) -> None:
                 raise
 
 
-def _write_source(out: Path, source: SourceName, records: int, rng: Random) -> None:
+def _write_source(out: Path, source: SourceName, records: int, crew: Crew) -> None:
     with TemporaryDirectory(dir=out, prefix=f".{source}-") as unfinished:
         folder = Path(unfinished) / source
         folder.mkdir()
-        GENERATORS[source](folder, records, rng)
+        GENERATORS[source](folder, records, crew)
         folder.rename(out / source)

@@ -2,7 +2,7 @@
 
     canvas = Canvas(640, 420)
     box = canvas.text((320, 40), "OPEN", Style(size=40, bold=True), anchor="mm")
-    canvas.save(path)
+    picture = canvas.png()
 
 Everything is drawn at twice the size and reduced at the end: Pillow itself does not smooth the edges of shapes. The
 embedded font knows ASCII and the degree sign; a text with anything else would be drawn as empty boxes.
@@ -13,7 +13,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
@@ -119,10 +118,6 @@ class Canvas:
     def finish(self) -> Image.Image:
         """Return the finished picture."""
         return self._image.reduce(SCALE)
-
-    def save(self, path: Path) -> None:
-        """Write the finished picture as a PNG file; the folder must be there."""
-        self.finish().save(path, "PNG")
 
     def png(self) -> bytes:
         """Return the finished picture as the bytes of a PNG file."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 
 from mmat_dagster.corpus.backdrops import set_scene
+from mmat_dagster.corpus.crew import Crew
 from mmat_dagster.corpus.entities import ENTITIES, Asked, Entity
 from mmat_dagster.corpus.layout import write_lines
 
@@ -54,21 +55,20 @@ def encyclopedia() -> Path:
     return _ENCYCLOPEDIA
 
 
-def generate(folder: Path, records: int, rng: Random) -> None:
+def generate(folder: Path, records: int, crew: Crew) -> None:
     """Write `records` questions, each over a picture of its own, and the encyclopedia."""
     shutil.copyfile(encyclopedia(), folder / "Wiki6M_ver_1_0.jsonl")
-    write_lines(folder / "infoseek_train.jsonl", _questions(folder / "oven_images", records, rng))
+    write_lines(folder / "infoseek_train.jsonl", _questions(folder / "oven_images", records, crew))
     write_lines(folder / "infoseek_train_withkb.jsonl", _links(records))
 
 
-def _questions(pictures: Path, records: int, rng: Random) -> Iterator[PublishedQuestion]:
-    for number in range(records):
-        entity, asked = _asked(number)
-        canvas, image_id = set_scene(entity.scene, rng), f"oven_{number:08d}"
-        entity.draw(canvas, rng)
+def _questions(pictures: Path, records: int, crew: Crew) -> Iterator[PublishedQuestion]:
+    for number, picture in enumerate(crew.draw("train", _draw, records)):
+        _, asked = _asked(number)
+        image_id = f"oven_{number:08d}"
         drawer = pictures / f"{number:08d}"[:2]
         drawer.mkdir(parents=True, exist_ok=True)
-        canvas.save(drawer / f"{image_id}.png")
+        (drawer / f"{image_id}.png").write_bytes(picture)
         yield PublishedQuestion(
             data_id=_data_id(number),
             image_id=image_id,
@@ -77,6 +77,14 @@ def _questions(pictures: Path, records: int, rng: Random) -> Iterator[PublishedQ
             answer_eval=_evaluation(asked),
             data_split="train",
         )
+
+
+def _draw(rng: Random, number: int) -> bytes:
+    """Return the picture of question `number`."""
+    entity, _ = _asked(number)
+    canvas = set_scene(entity.scene, rng)
+    entity.draw(canvas, rng)
+    return canvas.png()
 
 
 def _links(records: int) -> Iterator[Link]:

@@ -13,6 +13,7 @@ from random import Random
 from typing import Literal
 
 from mmat_dagster.corpus import lookup_problems, money_problems, statistics_problems
+from mmat_dagster.corpus.crew import Crew
 from mmat_dagster.corpus.drawing import PALETTE
 from mmat_dagster.corpus.layout import as_json
 from mmat_dagster.corpus.problem import AnswerKind, Problem
@@ -57,18 +58,23 @@ class PublishedProblem:
     split: str
 
 
-def generate(folder: Path, records: int, rng: Random) -> None:
+def generate(folder: Path, records: int, crew: Crew) -> None:
     """Write `records` problems, one family after the other."""
     (folder / "tables").mkdir(parents=True)
     with (folder / "problems_train.json").open("w", encoding="utf-8", newline="\n") as out:
         out.write("{")
-        for number in range(1, records + 1):
-            problem = FAMILIES[(number - 1) % len(FAMILIES)](rng)
-            draw_table(problem.table, rng.choice(PALETTE)).save(folder / "tables" / f"{number}.png")
-            out.write(f'{"," if number > 1 else ""}\n"{number}": {as_json(publish(problem))}')
+        for number, (picture, problem) in enumerate(crew.draw("train", _draw, records), start=1):
+            (folder / "tables" / f"{number}.png").write_bytes(picture)
+            out.write(f'{"," if number > 1 else ""}\n"{number}": {problem}')
         out.write("\n}\n")
     splits = {"train": list(range(1, records + 1)), "dev": [], "test": []}
     (folder / "splits.json").write_text(json.dumps(splits) + "\n", encoding="utf-8")
+
+
+def _draw(rng: Random, number: int) -> tuple[bytes, str]:
+    """Return the picture and the JSON of a problem."""
+    problem = FAMILIES[number % len(FAMILIES)](rng)
+    return draw_table(problem.table, rng.choice(PALETTE)).png(), as_json(publish(problem))
 
 
 def publish(problem: Problem) -> PublishedProblem:

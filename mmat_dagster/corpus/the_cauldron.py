@@ -13,11 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmat_dagster.corpus import signs
+from mmat_dagster.corpus.charts import draw_chart
+from mmat_dagster.corpus.crew import Crew
 from mmat_dagster.corpus.drawing import PALETTE
 from mmat_dagster.corpus.geometry import FIGURES
 from mmat_dagster.corpus.layout import shares
 from mmat_dagster.corpus.marked import MarkedPicture
 from mmat_dagster.corpus.reasoned import LETTERS, Reasoned
+from mmat_dagster.corpus.solids import draw_solids
 from mmat_dagster.corpus.tables import draw_table
 from mmat_dagster.corpus.wiki_tables import SUBJECTS, make_lookup
 
@@ -30,9 +33,10 @@ SCHEMA = pa.schema(
         ("texts", pa.list_(pa.struct([("user", pa.string()), ("assistant", pa.string()), ("source", pa.string())]))),
     ]
 )
-WEIGHTS = {"robut_wtq": 9, "st_vqa": 7, "intergps": 4}
+WEIGHTS = {"robut_wtq": 5, "robut_wikisql": 4, "st_vqa": 7, "intergps": 2, "iconqa": 1, "vistext": 1}
 
 _BRIEFLY = ("Give a very brief answer.", "Short answer required.", "Answer briefly.", "Keep it short and to the point.")
+_DESCRIBE = ("What does this chart show?", "Describe the chart.", "Explain what this graph is communicating.")
 _SCENES: tuple[Callable[[Random], MarkedPicture], ...] = (
     signs.draw_plate,
     signs.draw_label,
@@ -59,11 +63,20 @@ class Row:
     texts: tuple[PublishedText, ...]
 
 
-def draw_table_row(rng: Random, number: int) -> Row:
-    """Draw a table and look up a cell or two in it."""
+def draw_wtq_row(rng: Random, number: int) -> Row:
+    """Draw a table and look up a cell or two in it, as RobuT's WikiTableQuestions do."""
+    return _draw_table_row(rng, number, "robut_wtq")
+
+
+def draw_wikisql_row(rng: Random, number: int) -> Row:
+    """Draw a table and look up a cell or two in it, as RobuT's WikiSQL does."""
+    return _draw_table_row(rng, number, "robut_wikisql")
+
+
+def _draw_table_row(rng: Random, number: int, subset: str) -> Row:
     lookup = make_lookup(rng, SUBJECTS[number % len(SUBJECTS)])
     picture = draw_table(lookup.table, rng.choice(PALETTE)).png()
-    return Row(picture=picture, texts=_brief_texts(rng, lookup.questions, "robut_wtq"))
+    return Row(picture=picture, texts=_brief_texts(rng, lookup.questions, subset))
 
 
 def draw_scene_row(rng: Random, number: int) -> Row:
@@ -79,18 +92,37 @@ def draw_geometry_row(rng: Random, number: int) -> Row:
     return Row(picture=figure.canvas.png(), texts=tuple(_lettered_text(asked) for asked in figure.rounds))
 
 
+def draw_solids_row(rng: Random, number: int) -> Row:
+    """Draw solids and ask what counting and looking answer."""
+    del number
+    scene = draw_solids(rng)
+    asked = tuple((each.question, each.answer) for each in scene.rounds)
+    return Row(picture=scene.canvas.png(), texts=_brief_texts(rng, asked, "iconqa"))
+
+
+def draw_chart_row(rng: Random, number: int) -> Row:
+    """Draw a chart and have it described."""
+    del number
+    chart = draw_chart(rng)
+    text = PublishedText(user=rng.choice(_DESCRIBE), assistant=chart.rounds[0].caption, source="vistext")
+    return Row(picture=chart.canvas.png(), texts=(text,))
+
+
 SUBSETS: dict[str, Callable[[Random, int], Row]] = {
-    "robut_wtq": draw_table_row,
+    "robut_wtq": draw_wtq_row,
+    "robut_wikisql": draw_wikisql_row,
     "st_vqa": draw_scene_row,
     "intergps": draw_geometry_row,
+    "iconqa": draw_solids_row,
+    "vistext": draw_chart_row,
 }
 
 
-def generate(folder: Path, records: int, rng: Random) -> None:
+def generate(folder: Path, records: int, crew: Crew) -> None:
     """Write `records` rows of one question or two."""
     for subset, count in shares(records, WEIGHTS).items():
         (folder / subset).mkdir(parents=True)
-        rows = (SUBSETS[subset](rng, number) for number in range(count))
+        rows = crew.draw(subset, SUBSETS[subset], count)
         shards = -(-count // SHARD_ROWS)
         for shard in range(shards):
             path = folder / subset / f"train-{shard:05d}-of-{shards:05d}.parquet"
