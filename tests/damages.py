@@ -24,8 +24,7 @@ class Damage:
     """What is done to a sound folder, and what must be left of it.
 
     `reason` is None where the folder stays sound. `changed` are records that are kept, but with another content;
-    `size` is the upright size in pixels that the image of a changed record has. `known` says why the engine does not
-    do so yet.
+    `size` is the upright size in pixels that the image of a changed record has.
     """
 
     name: str
@@ -36,7 +35,6 @@ class Damage:
     gone: tuple[int, ...] = (2,)
     changed: tuple[int, ...] = ()
     size: tuple[int, int] | None = None
-    known: str = ""
 
 
 def edit_line(source: SourceName, edit: Callable[[bytes], bytes], number: int = 2) -> Do:

@@ -38,9 +38,8 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> dict[SourceName, dict[str
 
 
 def as_parameter(damage: Damage) -> object:
-    """Return a damage as a test's parameter; what the engine does not master yet is expected to fail."""
-    marks = [pytest.mark.xfail(strict=True, reason=damage.known)] if damage.known else []
-    return pytest.param(damage, id=damage.name, marks=marks)
+    """Return a damage as a test's parameter."""
+    return pytest.param(damage, id=damage.name)
 
 
 @pytest.mark.parametrize("damage", [as_parameter(damage) for damage in DAMAGES])

@@ -4,8 +4,8 @@ A batch is read column by column; one that holds anything unusual (nulls, other 
 row, so that a broken row costs itself only.
 """
 
-from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,6 +35,9 @@ class Text(msgspec.Struct, frozen=True):
     assistant: str
 
 
+# What Arrow raises on broken files.
+DAMAGE = (pa.ArrowException, OSError, ValueError, LookupError)
+
 Kind = TypeVar("Kind", Image, Text)
 _USUAL = {
     "bytes": (pa.binary(), pa.large_binary()),
@@ -57,17 +60,34 @@ class _Unusual(Exception):
 
 
 def read_rows(path: Path) -> Iterator[Row | str]:
-    """Yield the rows of a file, a complaint standing in for each that has not their shape.
+    """Yield the rows of a file, a complaint standing in for each that cannot be read or has not their shape.
 
-    Raises ArrowException, OSError, ValueError or LookupError where the file cannot be read on.
+    Raises one of DAMAGE where the file as a whole cannot be read.
     """
     with pq.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as file:
-        for batch in file.iter_batches(batch_size=_rows_at_a_time(file.metadata), use_threads=False):
-            try:
-                rows: Iterable[Row | str] = _by_columns(batch)
-            except (_Unusual, UnicodeDecodeError):
-                rows = map(_by_itself, batch.to_struct_array())
+        at_a_time = _rows_at_a_time(file.metadata)
+        for group in range(file.num_row_groups):
+            yield from _group_rows(file, group, at_a_time)
+
+
+def _group_rows(file: pq.ParquetFile, group: int, at_a_time: int) -> Iterator[Row | str]:
+    """Yield the rows of a row group; where its pages are broken, a complaint for each row that is left of it."""
+    done = 0
+    try:
+        for batch in file.iter_batches(batch_size=at_a_time, row_groups=[group], use_threads=False):
+            rows = _batch_rows(batch)
+            done += len(rows)
             yield from rows
+    except DAMAGE as error:
+        told = f"row group {group} cannot be read: {' '.join(str(error).split())}"
+        yield from repeat(told, file.metadata.row_group(group).num_rows - done)
+
+
+def _batch_rows(batch: pa.RecordBatch) -> Sequence[Row | str]:
+    try:
+        return _by_columns(batch)
+    except (_Unusual, UnicodeDecodeError):
+        return list(map(_by_itself, batch.to_struct_array()))
 
 
 def _rows_at_a_time(metadata: pq.FileMetaData) -> int:

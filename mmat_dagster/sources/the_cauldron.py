@@ -14,11 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-import pyarrow as pa
 
 from mmat_dagster.schema import AnswerType, Rejection, Round, SourceRecord
 from mmat_dagster.sources.layout import Reader, licence_name, reject, settle, unreadable
-from mmat_dagster.sources.parquet_rows import Row, Text, read_rows
+from mmat_dagster.sources.parquet_rows import DAMAGE, Row, Text, read_rows
 from mmat_dagster.sources.wording import (
     Asked,
     guess_answer_type,
@@ -66,7 +65,7 @@ def read(folder: Path) -> Iterator[SourceRecord | Rejection]:
             for number, row in enumerate(read_rows(path)):
                 place = _Place(subset=subset, row_id=f"{file_id}/{number}", file=file, number=number)
                 yield from _read_row(row, place)
-        except (pa.ArrowException, OSError, ValueError, LookupError) as error:
+        except DAMAGE as error:
             told = " ".join(str(error).split())
             yield unreadable("the_cauldron", file_id, f"{subset}/{path.name}: {told}")
 
