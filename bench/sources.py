@@ -7,21 +7,31 @@ Bare is what anyone would write first: orjson on each line, orjson on the whole 
 pyarrow's iter_batches as Python rows. Ours is the reader, records and all; no image file is opened on either side.
 Each loop runs in a process of its own, the two in turn; the best of the rounds counts. Rates are of CPU time, imports
 not counted; peaks are those of the whole process, its libraries included.
+
+The second table is of whole samples, over pictures that the project's own generator draws. Bare reads a record and the
+bytes of its image and hashes them, for every record anew; ours hashes all files for the source's state, reads headers,
+looks for duplicates and writes Parquet. Verified decodes every image; its rates by the clock are on 1 and 2 threads.
 """
 
 import argparse
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.source_rows import WRITERS
+from mmat_dagster.corpus import Work, write_corpus
+from mmat_dagster.corpus.crew import cores
 from mmat_dagster.schema import SourceName
 
 ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 3
 HEAD = ("reader", "rows", "bare rows/s", "our rows/s", "ratio", "our MB", "bare MB", "memory")
+IMAGE_LOOPS = ("bare hashed", "not verified", "verified 1", "verified 2")
+IMAGE_HEAD = ("source", "records", "bare/s", "ours/s", "ratio", "verified/s", "clock, 1", "clock, 2", "MB")
+IMAGE_ROW = "{:<13}{:>8}{:>9}{:>9}{:>7}{:>12}{:>10}{:>10}{:>6}"
 ROW = "{:<13}{:>8}{:>13}{:>12}{:>7}{:>8}{:>9}{:>8}"
 
 
@@ -31,6 +41,7 @@ class Cost:
 
     rows: int
     cpu_s: float
+    wall_s: float
     peak_mb: float
 
 
@@ -38,23 +49,23 @@ def measure(kind: str, name: SourceName, folder: Path) -> Cost:
     """Run one loop in a process of its own."""
     command = [sys.executable, "-m", "bench.source_loops", kind, name, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S603
-    rows, cpu_s, peak_mb = done.stdout.split()
-    return Cost(rows=int(rows), cpu_s=float(cpu_s), peak_mb=float(peak_mb))
+    rows, cpu_s, wall_s, peak_mb = done.stdout.split()
+    return Cost(rows=int(rows), cpu_s=float(cpu_s), wall_s=float(wall_s), peak_mb=float(peak_mb))
 
 
-def compare(name: SourceName, folder: Path, kinds: tuple[str, str]) -> tuple[Cost, Cost]:
-    """Run two loops in turn; return the best of each, in CPU time and in peak."""
+def compare(name: SourceName, folder: Path, kinds: Sequence[str]) -> list[Cost]:
+    """Run loops in turn; return the best of each, in time and in peak."""
     costs: dict[str, list[Cost]] = {kind: [] for kind in kinds}
     for _ in range(ROUNDS):
         for kind in kinds:
             costs[kind].append(measure(kind, name, folder))
-    first, second = (_best(costs[kind]) for kind in kinds)
-    return first, second
+    return [_best(costs[kind]) for kind in kinds]
 
 
 def _best(costs: list[Cost]) -> Cost:
     (rows,) = {cost.rows for cost in costs}
-    return Cost(rows=rows, cpu_s=min(one.cpu_s for one in costs), peak_mb=min(one.peak_mb for one in costs))
+    cpu_s, wall_s, peak_mb = (min(each) for each in zip(*((c.cpu_s, c.wall_s, c.peak_mb) for c in costs), strict=True))
+    return Cost(rows=rows, cpu_s=cpu_s, wall_s=wall_s, peak_mb=peak_mb)
 
 
 def print_table(title: str, kinds: tuple[str, str], names: list[SourceName], sizes: list[int]) -> None:
@@ -79,13 +90,31 @@ def _row(name: str, bare: Cost, ours: Cost, first_peak: float) -> str:
     return ROW.format(name, ours.rows, *told, *peaks)
 
 
+def print_images(names: list[SourceName], records: int) -> None:
+    """Print what samples cost, images included, beside a bare loop that reads and hashes them."""
+    print(f"Samples of {records:,} generated records, images included")
+    print(IMAGE_ROW.format(*IMAGE_HEAD))
+    for name in names:
+        with tempfile.TemporaryDirectory() as place:
+            write_corpus(Path(place), records=records, sources=[name], work=Work(workers=cores()))
+            bare, plain, one, two = compare(name, Path(place) / name, IMAGE_LOOPS)
+        per_cpu_s = [cost.rows / cost.cpu_s for cost in (bare, plain, one)]
+        told = (f"{per_cpu_s[0]:,.0f}", f"{per_cpu_s[1]:,.0f}", f"{per_cpu_s[1] / per_cpu_s[0]:.2f}")
+        verified = (f"{per_cpu_s[2]:,.0f}", f"{one.rows / one.wall_s:,.0f}", f"{two.rows / two.wall_s:,.0f}")
+        print(IMAGE_ROW.format(name, plain.rows, *told, *verified, f"{two.peak_mb:.0f}"), flush=True)
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser()
     parser.add_argument("rows", nargs="*", type=int, default=[10_000, 300_000])
+    parser.add_argument("--images", type=int, default=2000, metavar="N", help="records of the second table; 0: none")
     parser.add_argument("--only", choices=list(WRITERS), action="append")
     options = parser.parse_args()
     print_table("Reading, images not opened", ("bare", "ours"), options.only or list(WRITERS), options.rows)
+    if options.images:
+        print()
+        print_images(options.only or list(WRITERS), options.images)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Path | bytes -> begin -> Look -> end -> Examined | Unusable
 """
 
 import hashlib
+import os
 import stat
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -24,6 +25,8 @@ from mmat_dagster.schema import RejectionReason
 FILE_LIMIT = 1 << 30
 # So many images that were looked at lately are remembered: neighbouring records often ask about the same one.
 REMEMBERED = 256
+# And so many folders: some layouts have one for each image.
+FOLDERS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +44,11 @@ Coming: TypeAlias = "Future[Outcome] | Outcome"
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """An image under examination; `is_first` where nobody looked at it before."""
+    """An image under examination; `is_first` where nobody looked at it before, `unhashed` a file that is new."""
 
     coming: Coming
     is_first: bool
-    path: Path | None = None
-    stamp: Stamp | None = None
+    unhashed: tuple[Path, Stamp] | None = None
 
 
 class ImageExaminer:
@@ -60,25 +62,27 @@ class ImageExaminer:
         self._book, self._closely, self._pool = book, closely, pool
         self._version = _version(closely)
         self._lately: OrderedDict[Hashable, Coming] = OrderedDict()
+        self._folders: dict[str, Path] = {}
 
     def begin(self, image: str | bytes) -> Look:
         """Start to examine an image: a path below the source's folder, or bytes."""
         if isinstance(image, bytes):
-            sha256 = hashlib.sha256(image).hexdigest()
-            return self._look(sha256, sha256, lambda: image)
+            content = hashlib.sha256(image).hexdigest()
+            return self._look(content, content, lambda: image)
         place = self._locate(image)
         if isinstance(place, Unusable):
             return Look(coming=place, is_first=False)
         path, stamp = place
-        return self._look((path, stamp), self._book.find_hash(path, stamp), path.read_bytes, path, stamp)
+        sha256 = self._book.find_hash(path, stamp)
+        return self._look((path, stamp), sha256, path.read_bytes, None if sha256 else place)
 
     def end(self, look: Look) -> Outcome:
         """Wait for what comes of a look, and remember it."""
         outcome = look.coming.result() if isinstance(look.coming, Future) else look.coming
         if look.is_first and outcome.sha256 is not None:
             self._book.put_image(outcome.sha256, self._entry(outcome))
-            if look.path is not None and look.stamp is not None:
-                self._book.put_hash(look.path, look.stamp, outcome.sha256)
+            if look.unhashed is not None:
+                self._book.put_hash(*look.unhashed, outcome.sha256)
         return outcome
 
     def _look(
@@ -86,8 +90,7 @@ class ImageExaminer:
         name: Hashable,
         sha256: str | None,
         read: Callable[[], bytes],
-        path: Path | None = None,
-        stamp: Stamp | None = None,
+        unhashed: tuple[Path, Stamp] | None = None,
     ) -> Look:
         coming = self._lately.get(name) or (self._known(sha256) if sha256 else None)
         is_first = coming is None
@@ -97,12 +100,12 @@ class ImageExaminer:
         self._lately[name] = coming
         if len(self._lately) > REMEMBERED:
             self._lately.popitem(last=False)
-        return Look(coming=coming, is_first=is_first, path=path, stamp=stamp)
+        return Look(coming=coming, is_first=is_first, unhashed=unhashed)
 
     def _locate(self, image: str) -> tuple[Path, Stamp] | Unusable:
         """Return an image's real path and its stamp, or why it is not to be read."""
         try:
-            path = (self._folder / image).resolve()
+            path = self._resolve(image)
             if not path.is_relative_to(self._root):
                 return Unusable(reason="image outside the source folder", detail="")
             status = path.stat()
@@ -115,6 +118,18 @@ class ImageExaminer:
         if status.st_size > FILE_LIMIT:
             return Unusable(reason="unreadable image", detail=f"a file of {status.st_size:,} bytes")
         return path, Stamp.of(status)
+
+    def _resolve(self, image: str) -> Path:
+        """Return the real path of an image; that of its folder is looked up once."""
+        folder, name = os.path.split(image)
+        if name in {"", ".", ".."}:
+            return (self._folder / image).resolve()
+        if folder not in self._folders:
+            if len(self._folders) >= FOLDERS:
+                self._folders.clear()
+            self._folders[folder] = (self._folder / folder).resolve()
+        path = self._folders[folder] / name
+        return path.resolve() if path.is_symlink() else path
 
     def _known(self, sha256: str) -> Outcome | None:
         entry = self._book.find_image(sha256)
