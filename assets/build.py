@@ -9,6 +9,7 @@ from pydantic import Field
 
 from assets.metadata import describe
 from assets.money import describe_estimate, describe_spending, foretold
+from assets.published import SOURCE_FILES
 from assets.reporting import Reporter
 from assets.waiting import run_tags, wait_for, waiting_for
 from mmat_dagster.datasets import chain, code_version, label
@@ -139,11 +140,7 @@ def _record(context: dg.AssetExecutionContext, pipeline: Pipeline, built: Built,
         f"{manifest.rejected.total()} rejected, {built.reused_parts} of {len(manifest.parts)} parts reused"
     )
     tags = {CODE_VERSION_TAG: code_version(manifest.dataset), DATA_VERSION_TAG: manifest.fingerprint}
-    if built.upstream is not None:
-        tags[f"{INPUT_DATA_VERSION_TAG}/{built.upstream.dataset}"] = built.upstream.fingerprint
-        below = _last_record(context, built.upstream.dataset, manifest.source)
-        if below is not None:  # without it Dagster takes the upstream for a new one
-            tags[f"{INPUT_EVENT_POINTER_TAG}/{built.upstream.dataset}"] = str(below.storage_id)
+    tags |= _inputs(context, built)
     context.log_event(
         dg.AssetMaterialization(
             asset_key=manifest.dataset,
@@ -152,6 +149,40 @@ def _record(context: dg.AssetExecutionContext, pipeline: Pipeline, built: Built,
             tags=tags,
         )
     )
+
+
+def _inputs(context: dg.AssetExecutionContext, built: Built) -> dict[str, str]:
+    """Return the tags by which Dagster knows what a dataset was made from: its version, and the event that told it."""
+    source = built.manifest.source
+    if built.source_state is not None:
+        observed = _observe(context, source, built.source_state)
+        return _input_tags(SOURCE_FILES, built.source_state, observed)
+    if built.upstream is None:
+        return {}
+    below = _last_record(context, built.upstream.dataset, source)
+    return _input_tags(built.upstream.dataset, built.upstream.fingerprint, below)
+
+
+def _input_tags(name: str, version: str, told: dg.EventLogRecord | None) -> dict[str, str]:
+    tags = {f"{INPUT_DATA_VERSION_TAG}/{name}": version}
+    if told is not None:  # without it Dagster takes the upstream for a new one
+        tags[f"{INPUT_EVENT_POINTER_TAG}/{name}"] = str(told.storage_id)
+    return tags
+
+
+def _observe(context: dg.AssetExecutionContext, source: SourceName, state: str) -> dg.EventLogRecord | None:
+    """Tell Dagster which state a source's files were in, unless it is the last that it knows of."""
+    last = _last_observation(context, source)
+    tags = (last.asset_observation.tags or {}) if last and last.asset_observation else {}
+    if tags.get(DATA_VERSION_TAG) == state:
+        return last
+    context.log_event(dg.AssetObservation(asset_key=SOURCE_FILES, partition=source, tags={DATA_VERSION_TAG: state}))
+    return _last_observation(context, source)
+
+
+def _last_observation(context: dg.AssetExecutionContext, source: SourceName) -> dg.EventLogRecord | None:
+    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(SOURCE_FILES), asset_partitions=[source])
+    return next(iter(context.instance.fetch_observations(wanted, limit=1).records), None)
 
 
 def _is_recorded(context: dg.AssetExecutionContext, built: Built) -> bool:

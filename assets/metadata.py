@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 from PIL import Image, ImageOps
 
+from assets.leaks import describe_leaks
 from mmat_dagster import parts
 from mmat_dagster.datasets import RECORDS
 from mmat_dagster.pipeline import Built, Pipeline
@@ -33,6 +34,8 @@ def describe(pipeline: Pipeline, built: Built) -> dict[str, Any]:
         "location": dg.MetadataValue.path(pipeline.store.locate(folder)),
         "dagster/row_count": manifest.rows,
     }
+    if manifest.dataset == "source_qa":
+        metadata["benchmarks"] = dg.MetadataValue.md(describe_leaks(pipeline, manifest))
     if manifest.dataset == "rationales":
         metadata["operators"] = dg.MetadataValue.md(_operators(pipeline))
     example = next(iter(parts.read_records(pipeline.store, manifest, RECORDS[manifest.dataset])), None)

@@ -98,6 +98,8 @@ class Reporter:
         self._bar.update(progress.done - self._bar.n)
 
     def _postfix(self, progress: Progress) -> dict[str, str]:
+        if progress.files:
+            return {"files": f"{progress.files:,}"}
         shown = {"rejected": str(progress.rejected.total())}
         spending = progress.spending
         if spending is not None:
@@ -128,6 +130,8 @@ def open_terminal() -> TextIO | None:
 
 def line(progress: Progress, rates: Rates, now: float) -> str:
     """Return the log line: how much is done and lost, what the teacher did and cost, and when it will be over."""
+    if progress.files:
+        return f"{progress.dataset} of {progress.source}: {progress.files:,} files looked at"
     total = f" of {progress.total}" if progress.total is not None else ""
     lost = ", ".join(f"{count} {reason}" for reason, count in progress.rejected.most_common()) or "none"
     waiting = f", waiting for a batch: {progress.pending}" if progress.pending else ""

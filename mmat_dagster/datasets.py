@@ -25,7 +25,16 @@ RECORDS: Mapping[DatasetName, type[Any]] = {
 
 # What a dataset's code version stands for: the code and the prompts of its stage.
 CODE: Mapping[DatasetName, tuple[str, ...]] = {
-    "source_qa": ("schema.py", "images.py", "sources/*.py", "stages/foundation.py"),
+    "source_qa": (
+        "schema.py",
+        "images.py",
+        "source_images.py",
+        "questions.py",
+        "duplicates.py",
+        "licences.py",
+        "sources/*.py",
+        "stages/foundation.py",
+    ),
     "rationales": (
         "schema.py",
         "wire.py",

@@ -18,7 +18,7 @@ RESOURCES = DEPLOYMENTS["local"](read_environment(os.environ))
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules([foundation, rationale, reflection, integration]),
-    asset_checks=dg.load_asset_checks_from_modules([reflection, integration]),
+    asset_checks=dg.load_asset_checks_from_modules([foundation, reflection, integration]),
     jobs=[schedules.data],
     schedules=[schedules.weekly],
     sensors=[sensors.ended_batches],

@@ -5,6 +5,10 @@ MMAT_STORE        folder for parts, manifests and images; default ./data/store
 MMAT_TEACHER      annotations (default, offline) or gpt4o
 MMAT_MODEL        the chat model's name; default the GPT-4o snapshot
 MMAT_LIMIT        at most so many records of each source, for a first look
+MMAT_ALLOW_NON_COMMERCIAL  false leaves out what may not be used commercially; default true
+MMAT_VERIFY_IMAGES  false reads the headers of images only; default true: every pixel is decoded
+MMAT_BENCHMARKS   folder with one sub-folder per evaluation benchmark, to compare the sources with
+MMAT_LEAKS        drop (default) leaves out what gives a benchmark away; warn marks it
 MMAT_PART_ROWS    rows of a part, the unit that is never done twice; default 5000
 MMAT_CONCURRENCY  dialogues and requests under way at once; default 16
 MMAT_LEDGER       the reply ledger: an SQLite file or postgresql://...; default ./data/ledger.sqlite
@@ -41,6 +45,7 @@ from typing import Literal, get_args
 
 from mmat_dagster.chat.models import ImageDetail
 from mmat_dagster.fingerprints import code_fingerprint
+from mmat_dagster.schema import LeakPolicy
 
 TeacherName = Literal["annotations", "gpt4o"]
 ModeName = Literal["chat", "batch"]
@@ -48,6 +53,8 @@ MODES: dict[str, ModeName] = {"chat": "chat", "batch": "batch"}
 IMAGE_DETAILS: dict[str, ImageDetail] = {name: name for name in get_args(ImageDetail)}
 SearchName = Literal["corpus", "google", "google+corpus"]
 SEARCHES: dict[str, SearchName] = {name: name for name in get_args(SearchName)}
+LEAKS: dict[str, LeakPolicy] = {name: name for name in get_args(LeakPolicy)}
+TRUTHS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 TEACHERS: dict[str, TeacherName] = {"annotations": "annotations", "gpt4o": "gpt4o"}
 
 DATA = Path("data")
@@ -69,6 +76,10 @@ class Environment:
     base_url: str | None
     has_key: bool
     limit: int | None
+    allow_non_commercial: bool
+    verify_images: bool
+    benchmarks: Path | None
+    leaks: LeakPolicy
     part_rows: int | None
     concurrency: int | None
     ledger: str
@@ -99,6 +110,7 @@ class Environment:
 def read_environment(variables: Mapping[str, str]) -> Environment:
     """Return the settings that `variables` hold; raise BadEnvironment where one cannot be used."""
     sources = variables.get("MMAT_SOURCES", "").strip()
+    benchmarks = variables.get("MMAT_BENCHMARKS", "").strip()
     store = Path(variables.get("MMAT_STORE", "").strip() or DATA / "store").expanduser()
     return Environment(
         sources=Path(sources).expanduser() if sources else sample_folder(),
@@ -109,6 +121,10 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         base_url=variables.get("OPENAI_BASE_URL", "").strip() or None,
         has_key=bool(variables.get("OPENAI_API_KEY")),
         limit=_count(variables, "MMAT_LIMIT"),
+        allow_non_commercial=_truth(variables, "MMAT_ALLOW_NON_COMMERCIAL"),
+        verify_images=_truth(variables, "MMAT_VERIFY_IMAGES"),
+        benchmarks=Path(benchmarks).expanduser() if benchmarks else None,
+        leaks=_leaks(variables.get("MMAT_LEAKS", "").strip() or "drop"),
         part_rows=_count(variables, "MMAT_PART_ROWS"),
         concurrency=_count(variables, "MMAT_CONCURRENCY"),
         ledger=variables.get("MMAT_LEDGER", "").strip() or str(DATA / "ledger.sqlite"),
@@ -152,6 +168,19 @@ def _mode(name: str) -> ModeName:
     if name not in MODES:
         raise BadEnvironment(f"MMAT_MODE is {name!r}; it may be {' or '.join(MODES)}")
     return MODES[name]
+
+
+def _leaks(name: str) -> LeakPolicy:
+    if name not in LEAKS:
+        raise BadEnvironment(f"MMAT_LEAKS is {name!r}; it may be {' or '.join(LEAKS)}")
+    return LEAKS[name]
+
+
+def _truth(variables: Mapping[str, str], name: str) -> bool:
+    text = variables.get(name, "").strip().casefold() or "true"
+    if text not in TRUTHS:
+        raise BadEnvironment(f"{name} is {text!r}; it may be true or false")
+    return TRUTHS[text]
 
 
 def _search(name: str) -> SearchName:

@@ -10,10 +10,12 @@ import struct
 import tempfile
 import warnings
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from mmat_dagster.interfaces import Pictures
 from mmat_dagster.schema import ImageRef, SourceName
@@ -47,24 +49,69 @@ DAMAGE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Examined:
-    """What a sound image file is: the hash of its bytes, its size in upright pixels and the suffix of its format."""
+    """What a sound image file is: the hash of its bytes, its size in upright pixels and the suffix of its format.
+
+    `likeness` is what similar images have in common, where it was asked for.
+    """
 
     sha256: str
     width: int
     height: int
     suffix: str
+    likeness: bytes | None = None
 
 
 class UnreadableImage(Exception):
     """The bytes are no image, or one that is damaged, empty or too large; the message says which."""
 
 
-def examine(data: bytes) -> Examined:
+@dataclass(frozen=True, kw_only=True)
+class Examination:
+    """How closely images are looked at: to the last pixel or the header only, and whether for their likeness too."""
+
+    is_decoded: bool = True
+    liken: Callable[[Image.Image], bytes] | None = None
+
+
+def examine(data: bytes, closely: Examination | None = None) -> Examined:
     """Decode an image from end to end and return what it is; raise UnreadableImage where it is not sound."""
+    with quiet_decoders():
+        return examine_among_others(data, closely or Examination())
+
+
+@contextmanager
+def quiet_decoders() -> Iterator[None]:
+    """Keep Pillow from warning of odd metadata and of images near its own size limit, which are judged here.
+
+    Python keeps its warning filters for the whole process: where several threads examine, one alone may do this.
+    """
     with warnings.catch_warnings():
-        # Pillow warns of odd metadata and of images near its own size limit: pixels and size are judged here.
         warnings.simplefilter("ignore")
-        return _examine(data)
+        yield
+
+
+def examine_among_others(data: bytes, closely: Examination) -> Examined:
+    """Do what `examine` does, inside `quiet_decoders`, in one of several threads."""
+    likeness = None
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            width, height = image.size
+            _check_size(width, height)
+            if closely.is_decoded:
+                image.load()
+            # Where no EXIF stands in a PNG's head, Pillow decodes all of it to look behind the pixels.
+            if (closely.is_decoded or image.format != "PNG") and image.getexif().get(ORIENTATION) in LYING:
+                width, height = height, width
+            suffix = _SUFFIXES.get(image.format or "", (image.format or "bin").lower())
+            if closely.liken is not None:
+                likeness = closely.liken(image)
+    except UnidentifiedImageError as error:
+        # Pillow's own message holds an address in memory, another one in every run.
+        raise UnreadableImage("not an image, or of a format that no source has") from error
+    except DAMAGE as error:
+        raise UnreadableImage(str(error).replace("\n", " ") or type(error).__name__) from error
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Examined(sha256=sha256, width=width, height=height, suffix=suffix, likeness=likeness)
 
 
 @dataclass(frozen=True)
@@ -73,10 +120,14 @@ class ImageShelf:
 
     root: Path
 
+    @staticmethod
+    def name(sha256: str, suffix: str) -> str:
+        """Return where an image lies, relative to the root."""
+        return f"images/{sha256[:2]}/{sha256}.{suffix}"
+
     def put(self, data: bytes, suffix: str) -> str:
         """Store `data` and return its path relative to the root; a reader never sees half a file."""
-        sha = hashlib.sha256(data).hexdigest()
-        name = f"images/{sha[:2]}/{sha}.{suffix}"
+        name = self.name(hashlib.sha256(data).hexdigest(), suffix)
         path = self.root / name
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,20 +145,6 @@ class PicturesOnDisk(Pictures):
     def locate(self, source: SourceName, image: ImageRef) -> Path:
         """Return the local file of `image`."""
         return (self.source_root / source if image.home == "source" else self.store_root) / image.path
-
-
-def _examine(data: bytes) -> Examined:
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            width, height = image.size
-            _check_size(width, height)
-            image.load()
-            if image.getexif().get(ORIENTATION) in LYING:
-                width, height = height, width
-            suffix = _SUFFIXES.get(image.format or "", (image.format or "bin").lower())
-    except DAMAGE as error:
-        raise UnreadableImage(str(error).replace("\n", " ") or type(error).__name__) from error
-    return Examined(sha256=hashlib.sha256(data).hexdigest(), width=width, height=height, suffix=suffix)
 
 
 def _check_size(width: int, height: int) -> None:

@@ -8,26 +8,25 @@ Works like make: `build` first brings up to date what a dataset stands on, and d
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from mmat_dagster import parts, prompts
 from mmat_dagster.census import census
-from mmat_dagster.datasets import CODE, RECORDS, UPSTREAM, code_version, label
+from mmat_dagster.datasets import CODE, RECORDS, UPSTREAM, label
 from mmat_dagster.fanout import map_in_order, run_to_the_end, take
 from mmat_dagster.fingerprints import code_fingerprint, fingerprint
-from mmat_dagster.images import ImageShelf, PicturesOnDisk
+from mmat_dagster.images import PicturesOnDisk
 from mmat_dagster.interfaces import ReplyPending, Store, Teacher
 from mmat_dagster.operators.looking import LookFunction, look_anew
 from mmat_dagster.parts import Manifest, Part
-from mmat_dagster.progress import Pending, Report, Tally
+from mmat_dagster.progress import Pending, Progress, Report, Tally
 from mmat_dagster.schema import DatasetName, Dialogue, OrrDialogue, Rationale, Rejection, Sample, SourceName
-from mmat_dagster.sources import READERS, check_layout
-from mmat_dagster.sources.state import source_state
+from mmat_dagster.source_parts import SourceParts, SourceSettings
+from mmat_dagster.sources import READERS
 from mmat_dagster.spending import Spending
-from mmat_dagster.stages.foundation import read_samples
 from mmat_dagster.stages.integration import integrate
 from mmat_dagster.stages.rationale import MAX_TURNS, REFLECTION_TURNS, Toolbox, write_rationale
 from mmat_dagster.stages.reflection import reflect
@@ -51,23 +50,22 @@ class UpstreamMissing(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(SourceSettings):
     """What decides the datasets besides sources, teacher and tools; the same for all stages of a deployment."""
 
-    limit: int | None = None
-    part_rows: int = parts.PART_ROWS
     max_turns: int = MAX_TURNS
     concurrency: int = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """A dataset of one source that is up to date now."""
+    """A dataset of one source that is up to date now; `source_state` is that of the source's files, for its samples."""
 
     manifest: Manifest
     rows_in: int
     upstream: Manifest | None
     reused_parts: int
+    source_state: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +134,16 @@ class Pipeline:
         """Where images are found."""
         return PicturesOnDisk(source_root=self.sources, store_root=self.store_root)
 
+    def source_parts(self, source: SourceName) -> SourceParts:
+        """Return how the samples of `source` are made."""
+        return SourceParts(
+            source=source,
+            folder=self.sources / source,
+            store=self.store,
+            store_root=self.store_root,
+            settings=self.settings,
+        )
+
     def _upstream(
         self, dataset: DatasetName, source: SourceName, report: Report, with_upstream: bool
     ) -> Iterator[Built]:
@@ -151,29 +159,16 @@ class Pipeline:
         yield built
 
     def _build_source_qa(self, source: SourceName, report: Report) -> Built:
-        folder = check_layout(source, self.sources / source)
-        prefix = parts.folder("source_qa", source)
-        with self.store.exclusive(prefix):
-            key = self._key("source_qa", source, None)
+        making = self.source_parts(source)
+        state = making.state(partial(_tell_files, report, source))
+        with self.store.exclusive(parts.folder("source_qa", source)):
+            key = making.key(state)
             manifest = parts.read_manifest(self.store, "source_qa", source)
             if manifest is not None and manifest.key == key:
-                return _built(manifest, None, len(manifest.parts))
-            return self._publish("source_qa", source, key, None, self._foundation_parts(source, folder, key, report))
-
-    def _foundation_parts(
-        self, source: SourceName, folder: Path, key: str, report: Report
-    ) -> Iterator[tuple[Part, bool]]:
-        prefix, seen = parts.folder("source_qa", source), Tally("source_qa", source, None, report)
-        chunks = read_samples(READERS[source], folder, self._shelf, self.settings.part_rows, self.settings.limit)
-        for index, chunk in enumerate(chunks):
-            name = f"part-{index:05d}-{key}"
-            finished = parts.finished_part(self.store, prefix, name)
-            if finished is None:
-                kept, lost = seen.split(chunk)
-                yield parts.write_part(self.store, f"{prefix}/{name}", kept, lost, Sample, {}), False
+                built = _built(manifest, None, len(manifest.parts))
             else:
-                seen.add(finished)
-                yield finished, True
+                built = self._publish("source_qa", source, key, None, making.make(key, report))
+        return replace(built, source_state=state)
 
     def _build_stage(self, stage: _Stage, source: SourceName, upstream: Manifest, report: Report) -> Built:
         with self.store.exclusive(parts.folder(stage.dataset, source)):
@@ -256,13 +251,8 @@ class Pipeline:
     def _key(self, dataset: DatasetName, source: SourceName, upstream: Manifest | None) -> str:
         if upstream is not None:
             return fingerprint([self._stage(dataset, source).key, upstream.fingerprint])
-        state = source_state(READERS[source], check_layout(source, self.sources / source))
-        settings = self.settings
-        return fingerprint([code_version(dataset), state, str(settings.part_rows), str(settings.limit)])
-
-    @cached_property
-    def _shelf(self) -> ImageShelf:
-        return ImageShelf(self.store_root)
+        making = self.source_parts(source)
+        return making.key(making.state())
 
     def _stage(self, dataset: DatasetName, source: SourceName) -> _Stage:
         stages = {"rationales": self._rationale, "rr_dialogues": self._reflection, "orr_dialogues": self._integration}
@@ -334,6 +324,11 @@ async def _ticking(seen: Tally) -> AsyncIterator[None]:
     finally:
         ticking.cancel()
         await asyncio.gather(ticking, return_exceptions=True)
+
+
+def _tell_files(report: Report, source: SourceName, files: int) -> None:
+    """Report that the files of a source are being looked at, before any record is read."""
+    report(Progress(dataset="source_qa", source=source, files=files))
 
 
 def _decided_by(name: str, operator: Operator) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from mmat_dagster.images import DAMAGE, PIXEL_LIMIT
+from mmat_dagster.images import DAMAGE, FORMATS, PIXEL_LIMIT
 
 # The brightest value of a picture whose pixels are numbers without a limit: the first one that holds them all.
 CEILINGS = (1, 255, 65535)
@@ -18,16 +18,20 @@ def read_rgb(source: Path | bytes) -> Image.Image:
     """
     content = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
-        with Image.open(content) as image:
+        with Image.open(content, formats=FORMATS) as image:
             _check_size(image)
-            upright = ImageOps.exif_transpose(image)
+            return to_rgb(image)
     except UnidentifiedImageError:
-        raise OSError("not an image, or of a format that Pillow does not know") from None
+        raise OSError("not an image, or of a format that no source has") from None
     except OSError:
         raise
     except DAMAGE as error:
         raise OSError(f"{type(error).__name__}: {error}") from error
-    return _on_white(_eight_bit(upright)).convert("RGB")
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return an open image's (first) frame as RGB, turned as its EXIF says, on white ground."""
+    return _on_white(_eight_bit(ImageOps.exif_transpose(image))).convert("RGB")
 
 
 def _check_size(image: Image.Image) -> None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -13,15 +13,19 @@ from mmat_dagster.spending import Spending
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a dataset has come; `total` is None while nobody knows it."""
+    """How far a dataset has come; `total` is None while nobody knows it.
+
+    `files` counts the source's files that were looked at, before any record was.
+    """
 
     dataset: DatasetName
     source: SourceName
-    total: int | None
-    accepted: int
-    rejected: Counter[str]
-    pending: int
-    spending: Spending | None
+    total: int | None = None
+    accepted: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    pending: int = 0
+    spending: Spending | None = None
+    files: int = 0
 
     @property
     def done(self) -> int:

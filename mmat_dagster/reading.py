@@ -57,6 +57,7 @@ def _blocks(record: Readable) -> Iterator[Block]:
     yield Block(label="question", text=sample.question)
     if isinstance(record, Sample):
         yield Block(label="gold", text=" / ".join(sample.answers))
+        yield from (Block(label=leak.evidence, text=f"{leak.benchmark} {leak.item}") for leak in sample.leaks)
     elif isinstance(record, OrrDialogue):
         yield from _orr_blocks(record)
     else:

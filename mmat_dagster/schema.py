@@ -16,6 +16,7 @@ ReflectionKind = Literal["none", "general", "math"]
 Role = Literal["system", "user", "assistant"]
 ImageHome = Literal["source", "store"]
 LeakEvidence = Literal["same image", "similar image", "same question", "template question"]
+LeakPolicy = Literal["drop", "warn"]
 
 RejectionReason = Literal[
     "unreadable record",

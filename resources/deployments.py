@@ -36,7 +36,11 @@ def local(environment: Environment) -> dict[str, Any]:
             operator_cache=operator_cache(environment),
             search=SEARCHES[environment.search](environment),
             limit=environment.limit,
-            **given(part_rows=environment.part_rows, concurrency=environment.concurrency),
+            allow_non_commercial=environment.allow_non_commercial,
+            verify_images=environment.verify_images,
+            benchmarks=str(environment.benchmarks) if environment.benchmarks else None,
+            leaks=environment.leaks,
+            **given(workers=environment.workers, part_rows=environment.part_rows, concurrency=environment.concurrency),
         ),
     }
 

@@ -1,5 +1,6 @@
 """The engine's pipeline as one resource: sources, store, teacher, operators and search put together."""
 
+import os
 from pathlib import Path
 
 import dagster as dg
@@ -10,6 +11,7 @@ from mmat_dagster.corpus import ensure_corpus
 from mmat_dagster.interfaces import OperatorMaker, Store, Teacher
 from mmat_dagster.operators.looking import LookFunction
 from mmat_dagster.pipeline import Pipeline, Settings
+from mmat_dagster.schema import LeakPolicy
 from mmat_dagster.stages.rationale import MAX_TURNS, REFLECTION_TURNS
 from mmat_dagster.tools import Operator, SearchEngine
 from resources.operators import made_over
@@ -29,6 +31,15 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
     operator_cache: dg.ResourceDependency[LookFunction]
     search: dg.ResourceDependency[SearchEngine]
     limit: int | None = Field(default=None, description="At most so many records of each source; null for all.")
+    allow_non_commercial: bool = Field(
+        default=True, description="Keep what may not be used commercially; false leaves it out, each record named."
+    )
+    verify_images: bool = Field(default=True, description="Decode every image to its last pixel; false: headers only.")
+    benchmarks: str | None = Field(
+        default=None, description="The folder with one sub-folder per evaluation benchmark; null compares with none."
+    )
+    leaks: LeakPolicy = Field(default="drop", description="Leave out what gives a benchmark away, or `warn` of it.")
+    workers: int | None = Field(default=None, description="Threads that examine images; null for one per core.")
     part_rows: int = Field(default=parts.PART_ROWS, gt=0, description="Rows of a part, the unit never done twice.")
     max_turns: int = Field(
         default=MAX_TURNS,
@@ -52,6 +63,11 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
             search=self.search,
             settings=Settings(
                 limit=self.limit,
+                allow_non_commercial=self.allow_non_commercial,
+                verify_images=self.verify_images,
+                benchmarks=Path(self.benchmarks) if self.benchmarks else None,
+                leaks=self.leaks,
+                workers=self.workers or len(os.sched_getaffinity(0)),
                 part_rows=self.part_rows,
                 max_turns=self.max_turns,
                 concurrency=self.concurrency,

@@ -27,3 +27,23 @@ def write_tabmwp(root: Path, count: int = 6, price: int = 2) -> Path:
         Image.new("RGB", (60 + number, 40), "white").save(folder / "tables" / f"{number}.png")
     (folder / "problems_train.json").write_text(json.dumps(problems))
     return root
+
+
+def write_visual_cot(root: Path) -> Path:
+    """Write one question over a receipt below `root`/visual_cot, and return `root`."""
+    folder = root / "visual_cot"
+    for place in (folder / "viscot_dataset", folder / "cot" / "sroie"):
+        place.mkdir(parents=True, exist_ok=True)
+    question = {
+        "question": "What is the company in the invoice shown in the picture?",
+        "answer": "SAND LTD",
+        "image": "1.png",
+        "width": 40,
+        "height": 60,
+        "bboxs": [[1, 2, 30, 40]],
+        "dataset": "sroie",
+        "split": "train",
+    }
+    (folder / "viscot_dataset" / "sroie_cot_train.jsonl").write_text(json.dumps(question) + "\n")
+    Image.new("RGB", (40, 60), "white").save(folder / "cot" / "sroie" / "1.png")
+    return root

@@ -1,5 +1,6 @@
 """The assets record what was made, source by source, whichever way a run asks for it."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
+from dagster._core.definitions.observe import observe as observe_assets
 from dagster._core.loader import LoadingContextForTest
 
 from assets import foundation, integration, rationale, reflection, schedules
@@ -16,12 +18,13 @@ from assets.metadata import describe
 from mmat_dagster import parts, wire
 from mmat_dagster.datasets import code_version
 from mmat_dagster.pipeline import Built, Pipeline
-from mmat_dagster.schema import Dialogue
-from tests.layouts import write_tabmwp
+from mmat_dagster.schema import Dialogue, LeakPolicy
+from tests.layouts import write_tabmwp, write_visual_cot
 from tests.test_pipeline import pipeline
 
 ASSETS = [foundation.source_qa, rationale.rationales, reflection.rr_dialogues, integration.orr_dialogues]
 CHECKS = [
+    foundation.source_qa_leaks_no_benchmark,
     reflection.rr_wire_form_round_trips,
     reflection.rr_answers_are_gold,
     integration.orr_wire_form_round_trips,
@@ -44,7 +47,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 def run(instance: dg.DagsterInstance, work: Pipeline, *names: str, **options: Any) -> dg.ExecuteInProcessResult:
     return dg.materialize(
-        [*ASSETS, *CHECKS],
+        [foundation.source_files, *ASSETS, *CHECKS],
         instance=instance,
         selection=dg.AssetSelection.assets(*names),
         resources={"pipeline": work},
@@ -198,6 +201,34 @@ def failed_after(instance: dg.DagsterInstance, work: Pipeline, spoil: Callable[[
     return {name for name, passed in checks(result).items() if not passed}
 
 
+def test_samples_that_no_benchmark_was_compared_with_are_warned_of(
+    instance: dg.DagsterInstance, work: Pipeline
+) -> None:
+    result = run(instance, work, "source_qa", partition_key="tabmwp")
+    (check,) = result.get_asset_check_evaluations()
+    assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert check.description == "Compared with no benchmark: MMAT_BENCHMARKS names no folder."
+
+
+@pytest.mark.parametrize("leaks", ["drop", "warn"])
+def test_a_sample_that_gives_a_benchmark_away_fails_its_check_where_it_is_kept(
+    leaks: LeakPolicy, instance: dg.DagsterInstance, work: Pipeline, tmp_path: Path
+) -> None:
+    image = (tmp_path / "sources" / "tabmwp" / "tables" / "1.png").read_bytes()
+    (tmp_path / "benchmarks" / "mine").mkdir(parents=True)
+    (tmp_path / "benchmarks" / "mine" / "1.png").write_bytes(image)
+    item = {"id": 7, "image": "1.png", "question": "What is it?", "answer": "x"}
+    (tmp_path / "benchmarks" / "mine" / "test.json").write_text(json.dumps([item]))
+    settings = replace(work.settings, benchmarks=tmp_path / "benchmarks", leaks=leaks)
+    result = run(instance, replace(work, settings=settings), "source_qa", partition_key="tabmwp")
+    (check,) = result.get_asset_check_evaluations()
+    assert check.passed == (leaks == "drop")
+    assert check.metadata["checked"].value == (2 if leaks == "drop" else 3)
+    assert ("first_leaking" in check.metadata) == (leaks == "warn")
+    told = str(recorded(instance, "source_qa")["tabmwp"].metadata["benchmarks"].value)
+    assert "| mine | 1 | 1 | 1 | 0 | 0 | 0 | 1 questions too short |" in told
+
+
 def test_the_weekly_schedule_asks_for_one_run_per_source() -> None:
     monday = datetime(2026, 11, 23, 3, tzinfo=UTC)
     requests = schedules.weekly(dg.build_schedule_context(scheduled_execution_time=monday))
@@ -209,18 +240,29 @@ def test_the_weekly_schedule_asks_for_one_run_per_source() -> None:
 def test_a_dataset_is_in_step_with_what_it_stands_on_until_that_changes(
     instance: dg.DagsterInstance, work: Pipeline, tmp_path: Path
 ) -> None:
+    write_visual_cot(tmp_path / "sources")
+    assert run(instance, work, "source_qa", partition_key="visual_cot").success
     assert run(instance, work, "orr_dialogues", partition_key="tabmwp").success
-    assert stale_causes(instance) == {}
+    assert stale_causes(instance) == stale_causes(instance, "visual_cot") == {}
     write_tabmwp(tmp_path / "sources", 4)
+    assert observe(instance, work)
+    assert stale_causes(instance) == {"source_qa": ["has a new dependency data version"]}
+    assert stale_causes(instance, "visual_cot") == {}
     assert run(instance, work, "source_qa", partition_key="tabmwp").success
     assert stale_causes(instance) == {"rationales": ["has a new dependency data version"]}
     assert run(instance, work, "orr_dialogues", partition_key="tabmwp").success
     assert stale_causes(instance) == {}
 
 
-def stale_causes(instance: dg.DagsterInstance) -> dict[str, list[str]]:
-    """Return why Dagster takes the datasets of TabMWP for stale, by dataset."""
-    graph = dg.Definitions(assets=ASSETS, resources={"pipeline": None}).resolve_asset_graph()
+def observe(instance: dg.DagsterInstance, work: Pipeline) -> bool:
+    return bool(observe_assets([foundation.source_files], instance=instance, resources={"pipeline": work}).success)
+
+
+def stale_causes(instance: dg.DagsterInstance, source: str = "tabmwp") -> dict[str, list[str]]:
+    """Return why Dagster takes the datasets of a source for stale, by dataset."""
+    graph = dg.Definitions(
+        assets=[foundation.source_files, *ASSETS], resources={"pipeline": None}
+    ).resolve_asset_graph()
     resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
-    causes = {asset.key.to_user_string(): resolver.get_stale_causes(asset.key, "tabmwp") for asset in ASSETS}
+    causes = {asset.key.to_user_string(): resolver.get_stale_causes(asset.key, source) for asset in ASSETS}
     return {name: [cause.reason for cause in found] for name, found in causes.items() if found}

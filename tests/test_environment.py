@@ -24,6 +24,9 @@ PASSWORD = "postgresql://teacher:secret@host/ledger"
         ({"MMAT_RPM": "inf"}, "MMAT_RPM is 'inf'"),
         ({"MMAT_TPM": "-1"}, "MMAT_TPM is '-1'"),
         ({"MMAT_TIMEOUT_S": "soon"}, "MMAT_TIMEOUT_S is 'soon'"),
+        ({"MMAT_LEAKS": "keep"}, "MMAT_LEAKS is 'keep'; it may be drop or warn"),
+        ({"MMAT_VERIFY_IMAGES": "never"}, "MMAT_VERIFY_IMAGES is 'never'; it may be true or false"),
+        ({"MMAT_ALLOW_NON_COMMERCIAL": "2"}, "MMAT_ALLOW_NON_COMMERCIAL is '2'"),
         ({"MMAT_IMAGE_DETAIL": "fine"}, "MMAT_IMAGE_DETAIL is 'fine'; it may be .*low"),
     ],
 )
@@ -40,6 +43,16 @@ def test_an_empty_environment_means_the_sample_corpus_and_the_offline_teacher(va
     assert (environment.is_sample, environment.teacher, environment.store) == (True, "annotations", Path("data/store"))
     assert (environment.mode, environment.ledger, environment.names_ledger) == ("chat", "data/ledger.sqlite", False)
     assert environment.budget_usd is environment.requests_per_minute is environment.tokens_per_minute is None
+
+
+def test_what_may_become_a_sample_is_read() -> None:
+    environment = read_environment({})
+    assert (environment.allow_non_commercial, environment.verify_images) == (True, True)
+    assert (environment.benchmarks, environment.leaks) == (None, "drop")
+    told = {"MMAT_BENCHMARKS": "/b", "MMAT_LEAKS": "warn", "MMAT_VERIFY_IMAGES": "Off"}
+    environment = read_environment({**told, "MMAT_ALLOW_NON_COMMERCIAL": " false "})
+    assert (environment.allow_non_commercial, environment.verify_images) == (False, False)
+    assert (environment.benchmarks, environment.leaks) == (Path("/b"), "warn")
 
 
 def test_money_and_limits_are_read_as_numbers() -> None:

@@ -6,8 +6,8 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +16,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmat_dagster.images import ImageShelf, PicturesOnDisk, UnreadableImage, examine
+from mmat_dagster.filebook import open_book
+from mmat_dagster.images import Examination, ImageShelf, PicturesOnDisk, UnreadableImage, examine, quiet_decoders
+from mmat_dagster.questions import CONSTRAINTS, lay_out_question
 from mmat_dagster.schema import Annotations, AnswerType, Box, ImageRef, Rejection, Round, Sample, SourceRecord
+from mmat_dagster.source_images import ImageExaminer
 from mmat_dagster.sources import READERS
-from mmat_dagster.stages.foundation import CONSTRAINTS, foundation, ground, lay_out_question, read_samples
+from mmat_dagster.stages.foundation import Foundation, Rules
 
 REAL = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "sources"
 
@@ -60,6 +63,22 @@ def record(*images: Path | bytes, name: str = "tabmwp/1") -> SourceRecord:
 def asked(question: str, kind: AnswerType, choices: tuple[str, ...] = (), unit: str | None = None) -> str:
     one = replace(record(b""), question=question, answer_type=kind, choices=choices, unit=unit)
     return lay_out_question(one)
+
+
+def foundation(
+    records: Iterable[SourceRecord | Rejection], folder: Path, shelf: ImageShelf
+) -> Iterator[Sample | Rejection]:
+    """Yield what becomes of `records`, one after the other."""
+    with open_book(folder.parent.parent / "files.sqlite") as book:
+        made = Foundation(images=ImageExaminer(folder, book, Examination()), shelf=shelf, rules=Rules())
+        with closing(made):
+            yield from made.ground(made.admit(records))
+
+
+def ground(one: SourceRecord, folder: Path, shelf: ImageShelf) -> Sample | Rejection:
+    """Return what becomes of a record that is alone."""
+    with quiet_decoders():
+        return next(foundation([one], folder, shelf))
 
 
 def rejection(one: Sample | Rejection) -> Rejection:
@@ -340,7 +359,8 @@ def test_foundation_streams(folder: Path, shelf: ImageShelf) -> None:
     def endless() -> Iterator[SourceRecord]:
         while True:
             drawn.append(len(drawn))
-            yield record(Path("tables/1.png"), name=f"tabmwp/{len(drawn)}")
+            asked = record(Path("tables/1.png"), name=f"tabmwp/{len(drawn)}")
+            yield replace(asked, question=f"What is number {len(drawn)}?")
 
     stream = foundation(endless(), folder, shelf)
     assert [sample(next(stream)).id for _ in range(3)] == ["tabmwp/1", "tabmwp/2", "tabmwp/3"]
@@ -361,25 +381,6 @@ def write_problems(folder: Path, count: int) -> None:
     (folder / "problems_train.json").write_text(json.dumps(problems), encoding="utf-8")
     for number in range(1, count + 1):
         (folder / "tables" / f"{number}.png").write_bytes(picture())
-
-
-def test_a_source_is_read_in_parts_up_to_its_limit(folder: Path, shelf: ImageShelf) -> None:
-    write_problems(folder, 7)
-    reader = READERS["tabmwp"]
-    assert [len(list(part)) for part in read_samples(reader, folder, shelf, 3)] == [3, 3, 1]
-    assert [len(list(part)) for part in read_samples(reader, folder, shelf, 3, 6)] == [3, 3]
-    limited = [sample(one).id for part in read_samples(reader, folder, shelf, 3, 4) for one in part]
-    assert limited == ["tabmwp/1", "tabmwp/2", "tabmwp/3", "tabmwp/4"]
-
-
-def test_a_part_that_is_passed_over_costs_no_look_at_its_images(folder: Path, shelf: ImageShelf) -> None:
-    write_problems(folder, 7)
-    (folder / "tables" / "1.png").unlink()
-    (folder / "tables" / "5.png").unlink()
-    read: list[Sample | Rejection] = []
-    for index, part in enumerate(read_samples(READERS["tabmwp"], folder, shelf, 3)):
-        read += [next(part)] if index == 1 else part if index == 2 else []
-    assert [sample(one).id for one in read] == ["tabmwp/4", "tabmwp/7"]
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -115,7 +115,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted((folder / "store").rglob("*"))
-        if path.is_file() and path.name != ".lock"
+        if path.is_file() and path.name != ".lock" and path.parent.name != "files"  # a cache
     }
 
 
@@ -317,7 +317,7 @@ def test_progress_counts_every_record_once(folder: Path) -> None:
     seen: list[Progress] = []
     report: Callable[[Progress], None] = seen.append
     list(pipeline(folder).build("rationales", "tabmwp", report))
-    foundation = [progress.done for progress in seen if progress.dataset == "source_qa"]
+    foundation = [progress.done for progress in seen if progress.dataset == "source_qa" and not progress.files]
     assert foundation == [1, 2, 3, 4, 5]
     last = seen[-1]
     assert (last.dataset, last.done, last.total) == ("rationales", 4, 4)

@@ -1,93 +1,132 @@
-"""Foundation: published records become uniform samples, every image verified and every question laid out.
+"""Foundation: published records become uniform samples: images verified, duplicates and benchmark leaks left out.
 
-The table shows a function. Is the function linear or nonlinear?
-(A) linear
-(B) nonlinear
-Answer with one of the options.
+    records -> admit -> parts of them -> ground -> Sample | Rejection
+
+`admit` is by what a record says (its id, its licence), `ground` by what it asks about: its images.
 """
 
-import hashlib
-import re
-import stat
-from collections import deque
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
-from itertools import chain, islice
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from mmat_dagster.images import Examined, ImageShelf, UnreadableImage, examine
-from mmat_dagster.schema import AnswerType, ImageHome, ImageRef, Rejection, RejectionReason, Sample, SourceRecord
-from mmat_dagster.sources.layout import Reader, reject
-
-CONSTRAINTS: dict[AnswerType, str] = {
-    "word_or_phrase": "Answer the question with a single word or phrase.",
-    "option_letter": "Answer with the option's letter.",
-    "option_text": "Answer with one of the options.",
-    "number": "Answer with a number.",
-    "yes_no": "Answer with yes or no.",
-    "free_text": "",
-}
-
-_CURRENCIES = "$€£¥"
-_ADJECTIVE = re.compile(r" (?:old|tall|long|wide|deep|high)$")
-# Neighbouring records often ask about the same image, which need not be decoded again.
-_REMEMBERED = 256
+from mmat_dagster.duplicates import Seen, id_key, question_key
+from mmat_dagster.images import Examined, ImageShelf
+from mmat_dagster.licences import licence_of
+from mmat_dagster.questions import lay_out_question
+from mmat_dagster.schema import ImageRef, Leak, LeakPolicy, Rejection, RejectionReason, Sample, SourceRecord
+from mmat_dagster.source_images import ImageExaminer, Look, Unusable
+from mmat_dagster.sources.layout import reject
 
 
-class _Unusable(Exception):
-    """An image cannot be used; carries the reason and the detail of the rejection."""
+class LeakGuard(Protocol):
+    """Tells what a sample shares with the evaluation benchmarks."""
 
-    def __init__(self, reason: RejectionReason, detail: str) -> None:
-        super().__init__(detail)
-        self.reason: RejectionReason = reason
+    def leaks(self, question: str, images: Sequence[tuple[str, bytes]]) -> tuple[Leak, ...]:
+        """Return the benchmark items that a question over images (SHA-256 and likeness of each) gives away."""
 
 
-def read_samples(
-    reader: Reader, folder: Path, shelf: ImageShelf, part_rows: int, limit: int | None = None
-) -> Iterator[Iterator[Sample | Rejection]]:
-    """Yield the source part by part, `part_rows` records each and at most `limit` in all.
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What may become a sample."""
 
-    A part is grounded as it is read, before the next one is asked for: what is passed over costs no look at its images.
+    allow_non_commercial: bool = True
+    leaks: LeakPolicy = "drop"
+
+
+class Foundation:
+    """Makes the samples of one source, in its order, record by record.
+
+    Begins `ahead` records before it ends the first one, so that their images are examined at once.
     """
-    records = islice(distinct(reader.read(folder)), limit)
-    for first in records:
-        part = chain([first], islice(records, part_rows - 1))
-        yield _ground_all(part, folder, shelf)
-        # What the caller passed over; held as a list, a part of Parquet rows would be gigabytes of images.
-        deque(part, maxlen=0)
 
+    def __init__(
+        self, images: ImageExaminer, shelf: ImageShelf, rules: Rules, guard: LeakGuard | None = None, ahead: int = 1
+    ) -> None:
+        self._images, self._shelf, self._rules, self._guard = images, shelf, rules, guard
+        self._ahead = ahead
+        self._seen = Seen()
+        self._found: Counter[str] = Counter()
 
-def foundation(
-    records: Iterable[SourceRecord | Rejection], folder: Path, shelf: ImageShelf
-) -> Iterator[Sample | Rejection]:
-    """Yield a Sample or a Rejection for each of `records`, in order; a second record of the same id is rejected."""
-    return _ground_all(distinct(records), folder, shelf)
+    def admit(self, records: Iterable[SourceRecord | Rejection]) -> Iterator[SourceRecord | Rejection]:
+        """Yield `records`, a Rejection standing in for each whose id came before or whose licence is not wanted."""
+        for record in records:
+            yield record if isinstance(record, Rejection) else self._admit(record)
 
+    def ground(self, records: Iterable[SourceRecord | Rejection]) -> Iterator[Sample | Rejection]:
+        """Yield a Sample or a Rejection for each of `records`, in order."""
+        begun: deque[tuple[SourceRecord | Rejection, tuple[Look, ...]]] = deque()
+        for record in records:
+            begun.append((record, self._begin(record)))
+            if len(begun) >= self._ahead:
+                yield self._end(*begun.popleft())
+        while begun:
+            yield self._end(*begun.popleft())
 
-def distinct(records: Iterable[SourceRecord | Rejection]) -> Iterator[SourceRecord | Rejection]:
-    """Yield `records`, a Rejection standing in for each whose id came before.
+    def remember(self, samples: Iterable[Sample]) -> None:
+        """Take note of samples that an earlier run made, so that later records do not ask the same."""
+        for sample in samples:
+            self._seen.first(question_key(sample), sample.id)
 
-    Remembers 8 bytes of hash per id: among a million ids, two share theirs by chance once in 37 million runs.
-    """
-    seen: set[int] = set()
-    for record in records:
+    def take_census(self) -> dict[str, int]:
+        """Return what was found in the records since this was asked last: leaks by benchmark, and licences."""
+        found, self._found = self._found, Counter()
+        return dict(sorted(found.items()))
+
+    def close(self) -> None:
+        """Forget what was seen."""
+        self._seen.close()
+
+    def _admit(self, record: SourceRecord) -> SourceRecord | Rejection:
+        if self._seen.first(id_key(record.id), record.id) is not None:
+            return _reject(record, "duplicate id", "an earlier record has this id")
+        if not self._rules.allow_non_commercial and not licence_of(record.source, record.part).is_commercial:
+            return _reject(record, "not for commercial use", record.licence)
+        return record
+
+    def _begin(self, record: SourceRecord | Rejection) -> tuple[Look, ...]:
+        return () if isinstance(record, Rejection) else tuple(map(self._images.begin, record.images))
+
+    def _end(self, record: SourceRecord | Rejection, looks: tuple[Look, ...]) -> Sample | Rejection:
         if isinstance(record, Rejection):
-            yield record
-            continue
-        mark = int.from_bytes(hashlib.blake2b(record.id.encode(), digest_size=8).digest())
-        repeated = mark in seen
-        seen.add(mark)
-        yield reject(record.source, record.id, "duplicate id", "an earlier record has this id") if repeated else record
+            return record
+        outcomes = tuple(map(self._images.end, looks))
+        found = [outcome for outcome in outcomes if isinstance(outcome, Examined)]
+        if not outcomes:
+            return _reject(record, "missing image", "the record names no image")
+        if len(found) < len(outcomes):
+            return _reject_image(record, outcomes)
+        return self._settle(record, found)
+
+    def _settle(self, record: SourceRecord, found: Sequence[Examined]) -> Sample | Rejection:
+        leaks = self._leaks(record, found)
+        told = [leak for leak in leaks if leak.evidence != "template question"]
+        if told and self._rules.leaks == "drop":
+            return _reject(record, "benchmark leak", "; ".join(map(_tell, told)))
+        sample = make_sample(record, tuple(map(_reference, record.images, found)), leaks)
+        earlier = self._seen.first(question_key(sample), sample.id)
+        if earlier is not None:
+            return _reject(record, "duplicate question", f"{earlier} asks the same about the same images")
+        self._put_on_shelf(record, found)
+        self._found[f"licence: {sample.licence}"] += 1
+        return sample
+
+    def _leaks(self, record: SourceRecord, found: Sequence[Examined]) -> tuple[Leak, ...]:
+        if self._guard is None:
+            return ()
+        leaks = self._guard.leaks(record.question, [(one.sha256, one.likeness or b"") for one in found])
+        self._found.update({f"leak: {leak.benchmark}, {leak.evidence}" for leak in leaks})
+        return leaks
+
+    def _put_on_shelf(self, record: SourceRecord, found: Sequence[Examined]) -> None:
+        for image, examined in zip(record.images, found, strict=True):
+            if isinstance(image, bytes):
+                self._shelf.put(image, examined.suffix)
 
 
-def ground(record: SourceRecord, folder: Path, images: ImageShelf) -> Sample | Rejection:
-    """Return the sample of `record`, whose images lie in `folder`, or why one of them cannot be used."""
-    try:
-        found = tuple(_ground_image(image, folder, images) for image in record.images)
-    except _Unusable as image:
-        return reject(record.source, record.id, image.reason, str(image))
-    if not found:
-        return reject(record.source, record.id, "missing image", "the record names no image")
+def make_sample(record: SourceRecord, images: tuple[ImageRef, ...], leaks: tuple[Leak, ...] = ()) -> Sample:
+    """Return the sample of `record` over `images`."""
     return Sample(
         id=record.id,
         source=record.source,
@@ -96,90 +135,47 @@ def ground(record: SourceRecord, folder: Path, images: ImageShelf) -> Sample | R
         bare_question=record.question,
         answers=record.answers,
         answer_type=record.answer_type,
-        images=found,
+        images=images,
         choices=record.choices,
         unit=record.unit,
         number_range=record.number_range,
         context=record.context,
         annotations=record.annotations,
         licence=record.licence,
+        leaks=leaks,
     )
 
 
-def lay_out_question(record: SourceRecord) -> str:
-    """Return the question as it is asked: its choices, if any, and the response-style constraint behind it."""
-    question = record.question.strip()
-    shown = not record.choices or _shows_choices(question, record.choices)
-    listed = "" if shown else "".join(f"\n({_letter(at)}) {choice}" for at, choice in enumerate(record.choices))
-    constraint = _constraint(record)
-    if not constraint or question.endswith(constraint):
-        return question + listed
-    one_line = not listed and "\n" not in question and question.endswith((".", "?", "!"))
-    return question + listed + (" " if one_line else "\n") + constraint
+def _reject(record: SourceRecord, reason: RejectionReason, detail: str) -> Rejection:
+    return reject(record.source, record.id, reason, detail)
 
 
-def _ground_all(
-    records: Iterable[SourceRecord | Rejection], folder: Path, shelf: ImageShelf
-) -> Iterator[Sample | Rejection]:
-    for record in records:
-        yield record if isinstance(record, Rejection) else ground(record, folder, shelf)
+def _reject_image(record: SourceRecord, outcomes: Sequence[Examined | Unusable]) -> Rejection:
+    image, problem = next(
+        (image, outcome)
+        for image, outcome in zip(record.images, outcomes, strict=True)
+        if isinstance(outcome, Unusable)
+    )
+    named = "image bytes" if isinstance(image, bytes) else _printable(image)
+    return _reject(record, problem.reason, f"{named}: {problem.detail}" if problem.detail else named)
 
 
-def _constraint(record: SourceRecord) -> str:
-    constraint, unit = CONSTRAINTS[record.answer_type], _unit_to_tell(record)
-    return f"{constraint.removesuffix('.')} in {unit}." if record.answer_type == "number" and unit else constraint
+def _printable(path: Path) -> str:
+    text = path.as_posix()
+    return text if text.isprintable() else repr(text)
 
 
-def _unit_to_tell(record: SourceRecord) -> str | None:
-    """Return the unit of measure, if there is one: not a currency, not what is counted, not what the question names."""
-    unit = _ADJECTIVE.sub("", record.unit or "").strip()
-    asked = record.question.casefold()
-    if not unit or set(unit) & set(_CURRENCIES) or unit.casefold() in asked:
-        return None
-    counted = "how many" in asked and " per " not in unit
-    return None if counted else unit
+def _tell(leak: Leak) -> str:
+    return f"{leak.evidence} as {leak.benchmark} {leak.item} ({leak.score:.2f})"
 
 
-def _shows_choices(question: str, choices: tuple[str, ...]) -> bool:
-    lettered = (re.escape(_letter(at)) + r"[).:]\s*" + re.escape(choice) for at, choice in enumerate(choices))
-    return re.search(r".*\b".join(["", *lettered]), question, re.DOTALL) is not None
-
-
-def _letter(index: int) -> str:
-    return chr(ord("A") + index) if index < 26 else str(index + 1)
-
-
-def _ground_image(image: Path | bytes, folder: Path, shelf: ImageShelf) -> ImageRef:
-    if isinstance(image, Path):
-        found = _examine_file(image, folder)
-        return _reference("source", image.as_posix(), found)
-    try:
-        found = examine(image)
-    except UnreadableImage as error:
-        raise _Unusable("unreadable image", f"image bytes: {error}") from error
-    return _reference("store", shelf.put(image, found.suffix), found)
-
-
-def _examine_file(image: Path, folder: Path) -> Examined:
-    try:
-        path = (folder / image).resolve()
-        if not path.is_relative_to(folder.resolve()):
-            raise _Unusable("image outside the source folder", image.as_posix())
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise _Unusable("missing image", f"{image.as_posix()}: no file")
-        return _examine_path(path, status.st_mtime_ns, status.st_size)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise _Unusable("missing image", image.as_posix()) from error
-    except (OSError, RuntimeError, ValueError, UnreadableImage) as error:
-        # RuntimeError: links that lead in a circle; ValueError: a NUL in the path.
-        raise _Unusable("unreadable image", f"{image.as_posix()!r}: {error}") from error
-
-
-@lru_cache(maxsize=_REMEMBERED)
-def _examine_path(path: Path, modified_ns: int, size: int) -> Examined:  # noqa: ARG001
-    return examine(path.read_bytes())
-
-
-def _reference(home: ImageHome, path: str, found: Examined) -> ImageRef:
-    return ImageRef(home=home, path=path, sha256=found.sha256, width=found.width, height=found.height)
+def _reference(image: Path | bytes, found: Examined) -> ImageRef:
+    if isinstance(image, bytes):
+        return ImageRef(
+            home="store",
+            path=ImageShelf.name(found.sha256, found.suffix),
+            sha256=found.sha256,
+            width=found.width,
+            height=found.height,
+        )
+    return ImageRef(home="source", path=image.as_posix(), sha256=found.sha256, width=found.width, height=found.height)

@@ -1,0 +1,167 @@
+"""The images of a source: found inside its folder, examined once, by as many threads as there are cores.
+
+Path | bytes -> begin -> Look -> end -> Examined | Unusable
+"""
+
+import hashlib
+import stat
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+import PIL
+
+from mmat_dagster.filebook import FileBook, ImageEntry, Stamp
+from mmat_dagster.fingerprints import code_fingerprint, fingerprint
+from mmat_dagster.images import Examination, Examined, UnreadableImage, examine_among_others
+from mmat_dagster.schema import RejectionReason
+
+# No image of the sources comes near; a file is read into memory whole.
+FILE_LIMIT = 1 << 30
+# So many images that were looked at lately are remembered: neighbouring records often ask about the same one.
+REMEMBERED = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unusable:
+    """Why an image cannot be used; `sha256` is that of its bytes, where they could be read."""
+
+    reason: RejectionReason
+    detail: str
+    sha256: str | None = None
+
+
+Outcome: TypeAlias = Examined | Unusable
+Coming: TypeAlias = "Future[Outcome] | Outcome"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """An image under examination; `is_first` where nobody looked at it before."""
+
+    coming: Coming
+    is_first: bool
+    path: Path | None = None
+    stamp: Stamp | None = None
+
+
+class ImageExaminer:
+    """Examines the images of the source in `folder`; what the book knows is not decoded again.
+
+    One thread begins and ends looks, inside `quiet_decoders`; those of `pool` decode, or the same one where it is None.
+    """
+
+    def __init__(self, folder: Path, book: FileBook, closely: Examination, pool: Executor | None = None) -> None:
+        self._folder, self._root = folder, folder.resolve()
+        self._book, self._closely, self._pool = book, closely, pool
+        self._version = _version(closely)
+        self._lately: OrderedDict[Hashable, Coming] = OrderedDict()
+
+    def begin(self, image: Path | bytes) -> Look:
+        """Start to examine an image: a path below the source's folder, or bytes."""
+        if isinstance(image, bytes):
+            sha256 = hashlib.sha256(image).hexdigest()
+            return self._look(sha256, sha256, lambda: image)
+        place = self._locate(image)
+        if isinstance(place, Unusable):
+            return Look(coming=place, is_first=False)
+        path, stamp = place
+        return self._look((path, stamp), self._book.find_hash(path, stamp), path.read_bytes, path, stamp)
+
+    def end(self, look: Look) -> Outcome:
+        """Wait for what comes of a look, and remember it."""
+        outcome = look.coming.result() if isinstance(look.coming, Future) else look.coming
+        if look.is_first and outcome.sha256 is not None:
+            self._book.put_image(outcome.sha256, self._entry(outcome))
+            if look.path is not None and look.stamp is not None:
+                self._book.put_hash(look.path, look.stamp, outcome.sha256)
+        return outcome
+
+    def _look(
+        self,
+        name: Hashable,
+        sha256: str | None,
+        read: Callable[[], bytes],
+        path: Path | None = None,
+        stamp: Stamp | None = None,
+    ) -> Look:
+        coming = self._lately.get(name) or (self._known(sha256) if sha256 else None)
+        is_first = coming is None
+        if coming is None:
+            work = partial(_examine, read, self._closely)
+            coming = self._pool.submit(work) if self._pool is not None else work()
+        self._lately[name] = coming
+        if len(self._lately) > REMEMBERED:
+            self._lately.popitem(last=False)
+        return Look(coming=coming, is_first=is_first, path=path, stamp=stamp)
+
+    def _locate(self, image: Path) -> tuple[Path, Stamp] | Unusable:
+        """Return an image's real path and its stamp, or why it is not to be read."""
+        try:
+            path = (self._folder / image).resolve()
+            if not path.is_relative_to(self._root):
+                return Unusable(reason="image outside the source folder", detail="")
+            status = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return Unusable(reason="missing image", detail="")
+        except (OSError, RuntimeError, ValueError) as error:
+            # RuntimeError: links that lead in a circle; ValueError: a NUL in the path.
+            return Unusable(reason="unreadable image", detail=str(error))
+        if not stat.S_ISREG(status.st_mode):
+            return Unusable(reason="missing image", detail="no file")
+        if status.st_size > FILE_LIMIT:
+            return Unusable(reason="unreadable image", detail=f"a file of {status.st_size:,} bytes")
+        return path, Stamp.of(status)
+
+    def _known(self, sha256: str) -> Outcome | None:
+        entry = self._book.find_image(sha256)
+        if entry is None or not self._serves(entry):
+            return None
+        if entry.problem is not None:
+            return Unusable(reason="unreadable image", detail=entry.problem, sha256=sha256)
+        return Examined(
+            sha256=sha256, width=entry.width, height=entry.height, suffix=entry.suffix, likeness=entry.likeness
+        )
+
+    def _serves(self, entry: ImageEntry) -> bool:
+        """Say whether an earlier examination was at least as close as this one."""
+        is_close = entry.is_decoded or not self._closely.is_decoded
+        if self._closely.liken is None:
+            return is_close and entry.version.startswith(self._version)
+        return is_close and entry.version == self._version
+
+    def _entry(self, outcome: Outcome) -> ImageEntry:
+        is_decoded = self._closely.is_decoded
+        if isinstance(outcome, Unusable):
+            return ImageEntry(version=self._version, is_decoded=is_decoded, problem=outcome.detail)
+        return ImageEntry(
+            version=self._version,
+            is_decoded=is_decoded,
+            width=outcome.width,
+            height=outcome.height,
+            suffix=outcome.suffix,
+            likeness=outcome.likeness,
+        )
+
+
+def _examine(read: Callable[[], bytes], closely: Examination) -> Outcome:
+    try:
+        data = read()
+    except FileNotFoundError:
+        return Unusable(reason="missing image", detail="")
+    except OSError as error:
+        return Unusable(reason="unreadable image", detail=error.strerror or str(error))
+    try:
+        return examine_among_others(data, closely)
+    except UnreadableImage as error:
+        return Unusable(reason="unreadable image", detail=str(error), sha256=hashlib.sha256(data).hexdigest())
+
+
+def _version(closely: Examination) -> str:
+    """Return what decides an examination; one for likeness too begins with that of one without."""
+    plain = fingerprint([code_fingerprint("images.py"), PIL.__version__])
+    return plain if closely.liken is None else f"{plain} {code_fingerprint('likeness.py')}"
