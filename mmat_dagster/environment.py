@@ -7,7 +7,8 @@ MMAT_MODEL        the chat model's name; default the GPT-4o snapshot
 MMAT_LIMIT        at most so many records of each source, for a first look
 MMAT_ALLOW_NON_COMMERCIAL  false leaves out what may not be used commercially; default true
 MMAT_VERIFY_IMAGES  false reads the headers of images only; default true: every pixel is decoded
-MMAT_BENCHMARKS   folder with one sub-folder per evaluation benchmark, to compare the sources with
+MMAT_BENCHMARKS   folder with one sub-folder per evaluation benchmark, to compare the sources with;
+                  default none, and for the sample corpus its own
 MMAT_LEAKS        drop (default) leaves out what gives a benchmark away; warn marks it
 MMAT_PART_ROWS    rows of a part, the unit that is never done twice; default 5000
 MMAT_CONCURRENCY  dialogues and requests under way at once; default 16
@@ -44,6 +45,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from mmat_dagster.chat.models import ImageDetail
+from mmat_dagster.corpus import BENCHMARKS
 from mmat_dagster.fingerprints import code_fingerprint
 from mmat_dagster.schema import LeakPolicy
 
@@ -123,7 +125,7 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         limit=_count(variables, "MMAT_LIMIT"),
         allow_non_commercial=_truth(variables, "MMAT_ALLOW_NON_COMMERCIAL"),
         verify_images=_truth(variables, "MMAT_VERIFY_IMAGES"),
-        benchmarks=Path(benchmarks).expanduser() if benchmarks else None,
+        benchmarks=_benchmarks(benchmarks, is_sample=not sources),
         leaks=_leaks(variables.get("MMAT_LEAKS", "").strip() or "drop"),
         part_rows=_count(variables, "MMAT_PART_ROWS"),
         concurrency=_count(variables, "MMAT_CONCURRENCY"),
@@ -168,6 +170,12 @@ def _mode(name: str) -> ModeName:
     if name not in MODES:
         raise BadEnvironment(f"MMAT_MODE is {name!r}; it may be {' or '.join(MODES)}")
     return MODES[name]
+
+
+def _benchmarks(folder: str, *, is_sample: bool) -> Path | None:
+    if folder:
+        return Path(folder).expanduser()
+    return sample_folder() / BENCHMARKS if is_sample else None
 
 
 def _leaks(name: str) -> LeakPolicy:

@@ -28,7 +28,7 @@ ORIENTATION = 0x0112
 LYING = (5, 6, 7, 8)
 
 # What photos, scans and drawings come as. Pillow knows more: a file in PostScript is a program that it has run.
-FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "JPEG2000", "PPM")
+FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "JPEG2000", "PPM", "AVIF")
 _SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}
 # What Pillow's decoders raise on damaged files, besides the OSError that they should.
 DAMAGE = (

@@ -9,6 +9,8 @@ they still differ most decides. A single other digit in a table is such a place.
 """
 
 import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -16,20 +18,29 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Floats = NDArray[np.float64]
+Words = NDArray[np.uint64]
 
 SIDE = 48
 LIKENESS_BYTES = 2 + SIDE * SIDE
 HASH_SIDE = 16
 
 # Calibrated on 1.9 million pairs of tables, receipts, drawings and photos: the nearest two different pictures differ
-# by 10 grey levels. A picture of low contrast must come nearer still.
+# by 10 grey levels. A picture of low contrast must come nearer still, and most so where it had to be moved to fit.
 MAX_DIFFERENCE = 9.0
-MAX_SHARE_OF_CONTRAST = 0.35
+MAX_SHARE_OF_CONTRAST = 0.6
+MAX_SHARE_MOVED = 0.35
 # A picture of (nearly) one colour looks like any other such picture: it is like none.
 MIN_CONTRAST = 2.0
 
+# A frequency that stands off the median by less, in the sum over all cells, is turned by the noise of an encoder.
+_SURE = 24.0
+
 # Widths to heights, as 1/ASPECT_UNIT of a doubling.
 ASPECT_UNIT = 1000
+
+# Pictures whose frequencies are taken at once: all of them as floats would be gigabytes.
+_AT_ONCE = 500
+_NONE = np.zeros((0, HASH_SIDE * HASH_SIDE))
 
 _STEPS = 3
 # Where the first step explains less than this share of what differs, the pictures are of different things.
@@ -45,20 +56,28 @@ def likeness(image: Image.Image) -> bytes:
     return struct.pack(">h", max(-32768, min(32767, aspect))) + small.tobytes()
 
 
-def aspects(likenesses: list[bytes]) -> NDArray[np.int32]:
+def aspects(likenesses: Sequence[bytes]) -> NDArray[np.int32]:
     """Return the ratio of width to height of each picture, in 1/ASPECT_UNIT of a doubling."""
     return np.array([struct.unpack_from(">h", one)[0] for one in likenesses], dtype=np.int32)
 
 
-def hashes(likenesses: list[bytes]) -> NDArray[np.uint64]:
-    """Return the hash of each picture as a row of four words: its lowest frequencies, above or below their median."""
-    if not likenesses:
-        return np.zeros((0, HASH_SIDE * HASH_SIDE // 64), dtype=np.uint64)
-    cosines = _cosines()
-    low = cosines @ np.stack([_levels(one) for one in likenesses]) @ cosines.T
-    flat = low.reshape(len(likenesses), -1)
-    bits = flat > np.median(flat[:, 1:], axis=1, keepdims=True)
-    return np.ascontiguousarray(np.packbits(bits, axis=1)).view(np.uint64)
+@dataclass(frozen=True, kw_only=True)
+class Hashes:
+    """256 bits for each picture, as columns of four words: the low frequencies that stand above their median.
+
+    `sure` are those that encoding does not turn; a smooth picture has few of them.
+    """
+
+    bits: Words
+    sure: Words
+
+
+def hashes(likenesses: Sequence[bytes]) -> Hashes:
+    """Return the hash of each picture."""
+    starts = range(0, len(likenesses), _AT_ONCE)
+    low = np.concatenate([_NONE, *(_frequencies(likenesses[at : at + _AT_ONCE]) for at in starts)])
+    above = low - (np.median(low[:, 1:], axis=1, keepdims=True) if len(low) else 0)
+    return Hashes(bits=_packed(above > 0), sure=_packed(np.abs(above) > _SURE))
 
 
 def has_contrast(one: bytes) -> bool:
@@ -69,11 +88,12 @@ def has_contrast(one: bytes) -> bool:
 def difference(one: bytes, other: bytes) -> float | None:
     """Return by how many grey levels two pictures differ where they differ most, or None where they are not alike."""
     blunt, sharp = sorted((_about_zero(one), _about_zero(other)), key=_sharpness)
-    bound = min(MAX_DIFFERENCE, MAX_SHARE_OF_CONTRAST * max(blunt.std(), sharp.std()))
+    contrast = max(float(blunt.std()), float(sharp.std()))
     found = _overlaid(sharp, blunt)
-    if found >= bound:
-        found = _aligned(sharp, blunt, is_near=found < 2 * bound)
-    return found if found < bound else None
+    if found < min(MAX_DIFFERENCE, MAX_SHARE_OF_CONTRAST * contrast):
+        return found
+    moved = _aligned(sharp, blunt, is_near=found < 2 * MAX_DIFFERENCE)
+    return moved if moved < min(MAX_DIFFERENCE, MAX_SHARE_MOVED * contrast) else None
 
 
 def _levels(one: bytes) -> Floats:
@@ -84,6 +104,17 @@ def _about_zero(one: bytes) -> Floats:
     # Most of a drawing is paper: its white would outweigh the lines in every sum of squares.
     levels = _levels(one)
     return levels - float(levels.mean())
+
+
+def _frequencies(likenesses: Sequence[bytes]) -> Floats:
+    levels, cosines = np.array([_levels(one) for one in likenesses]), _cosines()
+    low: Floats = (cosines @ levels @ cosines.T).reshape(len(likenesses), -1)
+    return low
+
+
+def _packed(bits: NDArray[np.bool_]) -> Words:
+    words: Words = np.ascontiguousarray(np.packbits(bits, axis=1).view(np.uint64).T)
+    return words
 
 
 @cache
@@ -147,7 +178,7 @@ def _misfit(parts: Floats, goal: Floats) -> tuple[Floats, Floats]:
     rows = parts.reshape(len(parts), -1)
     square = rows @ rows.T
     # A little damping: a picture may have no detail in one direction.
-    square[np.diag_indices(len(parts))] += 1e-4 * np.diag(square) + 1e-6
+    square[np.diag_indices(len(parts))] += 1e-7 * np.diag(square) + 1e-6
     weights = np.asarray(np.linalg.solve(square, rows @ goal.ravel()), dtype=np.float64)
     return goal - (weights @ rows).reshape(goal.shape), weights
 

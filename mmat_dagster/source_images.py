@@ -61,7 +61,7 @@ class ImageExaminer:
         self._version = _version(closely)
         self._lately: OrderedDict[Hashable, Coming] = OrderedDict()
 
-    def begin(self, image: Path | bytes) -> Look:
+    def begin(self, image: str | bytes) -> Look:
         """Start to examine an image: a path below the source's folder, or bytes."""
         if isinstance(image, bytes):
             sha256 = hashlib.sha256(image).hexdigest()
@@ -99,7 +99,7 @@ class ImageExaminer:
             self._lately.popitem(last=False)
         return Look(coming=coming, is_first=is_first, path=path, stamp=stamp)
 
-    def _locate(self, image: Path) -> tuple[Path, Stamp] | Unusable:
+    def _locate(self, image: str) -> tuple[Path, Stamp] | Unusable:
         """Return an image's real path and its stamp, or why it is not to be read."""
         try:
             path = (self._folder / image).resolve()
@@ -109,8 +109,7 @@ class ImageExaminer:
         except (FileNotFoundError, NotADirectoryError):
             return Unusable(reason="missing image", detail="")
         except (OSError, RuntimeError, ValueError) as error:
-            # RuntimeError: links that lead in a circle; ValueError: a NUL in the path.
-            return Unusable(reason="unreadable image", detail=str(error))
+            return Unusable(reason="unreadable image", detail=_complaint(error))
         if not stat.S_ISREG(status.st_mode):
             return Unusable(reason="missing image", detail="no file")
         if status.st_size > FILE_LIMIT:
@@ -159,6 +158,13 @@ def _examine(read: Callable[[], bytes], closely: Examination) -> Outcome:
         return examine_among_others(data, closely)
     except UnreadableImage as error:
         return Unusable(reason="unreadable image", detail=str(error), sha256=hashlib.sha256(data).hexdigest())
+
+
+def _complaint(error: Exception) -> str:
+    """Return why a path cannot be used, without the path: a RuntimeError is a circle of links, a ValueError a NUL."""
+    if isinstance(error, RuntimeError):
+        return "a link that leads in a circle"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _version(closely: Examination) -> str:

@@ -83,9 +83,12 @@ class SourceParts:
             foundation = opened.enter_context(closing(self._foundation(book, opened)))
             tally = Tally("source_qa", self.source, None, report)
             records = foundation.admit(self._records())
+            index = -1
             for index, part in enumerate(_in_parts(records, self.settings.part_rows)):
                 yield self._part(foundation, part, f"part-{index:05d}-{key}", tally)
                 book.flush()
+            if index < 0:
+                raise SourceError(f"The source {self.source} in the folder {self.folder} holds no record at all.")
 
     def benchmark_index(self) -> BenchmarkIndex | None:
         """Return the index of the benchmarks, read from their files the first time; None where there are none."""

@@ -102,6 +102,8 @@ def serve(connection: Connection) -> None:
     """Carry out orders until the other end is closed."""
     # Ctrl-C reaches the whole group of processes: whoever started this one decides when it ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # One that ignores this hands that down, and would wait at its own end for this one, which it asks to end.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     for name in THREADS:
         os.environ[name] = "1"

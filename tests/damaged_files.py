@@ -217,8 +217,8 @@ def _corrupt_group(folder: Path) -> None:
     path.write_bytes(data)
 
 
-def _lost(name: str, do: Do, gone: tuple[int, ...], known: str = "") -> Damage:
-    return lost(name, "the_cauldron", do, "unreadable record", "intergps", gone=gone, known=known)
+def _lost(name: str, do: Do, gone: tuple[int, ...]) -> Damage:
+    return lost(name, "the_cauldron", do, "unreadable record", "intergps", gone=gone)
 
 
 def _row_lost(name: str, reason: RejectionReason, **changes: Any) -> Damage:
@@ -245,7 +245,7 @@ PARQUET = (
     _lost("Parquet without a column", put_rows({"texts": rows(1, 1)[0]["texts"]}, shape=SHORT), ALL),
     _lost("Parquet of other columns", put_rows({"question": "How?", "answer": "So."}, shape=FOREIGN), ALL),
     _lost("Parquet with numbers as texts", put_rows({"images": [], "texts": 7}, shape=NUMBERS), ALL),
-    _lost("a broken row group", _corrupt_group, (3, 4), BATCHES),
+    _lost("a broken row group", _corrupt_group, (3, 4)),
     _lost("a text that is no UTF-8", _latin, (2,)),
     _row_lost("null in place of the texts", "unreadable record", texts=None),
     _row_lost("null in place of the images", "unreadable record", images=None),

@@ -39,9 +39,8 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> dict[SourceName, dict[str
 
 
 def as_parameter(damage: Damage) -> object:
-    """Return a damage as a test's parameter; what the engine does not master yet is expected to fail."""
-    marks = [pytest.mark.xfail(strict=True, reason=damage.known)] if damage.known else []
-    return pytest.param(damage, id=damage.name, marks=marks)
+    """Return a damage as a test's parameter."""
+    return pytest.param(damage, id=damage.name)
 
 
 @pytest.mark.parametrize("damage", [as_parameter(damage) for damage in DAMAGES])
@@ -78,7 +77,6 @@ def test_what_is_told_of_a_monster_is_short(damage: Damage, tmp_path: Path) -> N
     assert all(0 < len(each.detail) <= LONGEST_DETAIL for each in lost)
 
 
-@pytest.mark.xfail(strict=True, reason="a path stands whole, and twice, in the detail")
 def test_what_is_told_of_an_endless_path_is_short(tmp_path: Path) -> None:
     (endless,) = (one for one in DAMAGES if one.name == "a name of 5,000 letters (llava_cot)")
     endless.do(write_sound(tmp_path, endless.source))

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mmat_dagster import answers
-from mmat_dagster.corpus import GENERATORS, encyclopedia, ensure_corpus, write_corpus
+from mmat_dagster.corpus import BENCHMARKS, GENERATORS, encyclopedia, ensure_corpus, write_corpus
 from mmat_dagster.corpus.crew import Crew
 from mmat_dagster.schema import SourceName, SourceRecord
 from mmat_dagster.sources import READERS, check_layout
@@ -108,7 +108,7 @@ def test_the_reader_of_a_source_reads_every_record(small: Path, name: SourceName
     assert len(found) >= SMALL
     assert len({record.id for record in found}) == len(found)
     assert {record.source for record in found} == {name}
-    assert all((folder / image).is_file() for record in found for image in record.images if isinstance(image, Path))
+    assert all((folder / image).is_file() for record in found for image in record.images if isinstance(image, str))
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -202,5 +202,5 @@ def _contents() -> Mapping[str, str]:
 def test_the_default_corpus_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(lambda _: ensure_corpus(tmp_path / "corpus", 1), range(3)))
-    assert sorted(path.name for path in (tmp_path / "corpus").iterdir()) == sorted(GENERATORS)
+    assert sorted(path.name for path in (tmp_path / "corpus").iterdir()) == sorted([*GENERATORS, BENCHMARKS])
     assert [path.name for path in tmp_path.iterdir()] == ["corpus"]

@@ -48,7 +48,8 @@ def test_an_empty_environment_means_the_sample_corpus_and_the_offline_teacher(va
 def test_what_may_become_a_sample_is_read() -> None:
     environment = read_environment({})
     assert (environment.allow_non_commercial, environment.verify_images) == (True, True)
-    assert (environment.benchmarks, environment.leaks) == (None, "drop")
+    assert (environment.benchmarks, environment.leaks) == (environment.sources / "benchmarks", "drop")
+    assert read_environment({"MMAT_SOURCES": "/s"}).benchmarks is None
     told = {"MMAT_BENCHMARKS": "/b", "MMAT_LEAKS": "warn", "MMAT_VERIFY_IMAGES": "Off"}
     environment = read_environment({**told, "MMAT_ALLOW_NON_COMMERCIAL": " false "})
     assert (environment.allow_non_commercial, environment.verify_images) == (False, False)

@@ -163,7 +163,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-def look(folder: Path, book: FileBook, image: Path | bytes, closely: Examination | None = None) -> Examined | Unusable:
+def look(folder: Path, book: FileBook, image: str | bytes, closely: Examination | None = None) -> Examined | Unusable:
     examiner = ImageExaminer(folder, book, closely or Examination())
     outcome = examiner.end(examiner.begin(image))
     book.flush()
@@ -172,8 +172,8 @@ def look(folder: Path, book: FileBook, image: Path | bytes, closely: Examination
 
 def test_an_image_is_decoded_once_by_whoever_asks(folder: Path, tmp_path: Path, decoded: list[int]) -> None:
     with open_book(tmp_path / "files.sqlite") as book:
-        first = look(folder, book, Path("tables/1.png"))
-        assert look(folder, book, Path("tables/1.png")) == first
+        first = look(folder, book, "tables/1.png")
+        assert look(folder, book, "tables/1.png") == first
         assert look(folder, book, picture()) == first
     assert len(decoded) == 1
 
@@ -199,9 +199,9 @@ def test_a_closer_look_is_a_new_one_and_a_less_close_one_is_not(
 
 def test_a_changed_file_is_decoded_again(folder: Path, tmp_path: Path, decoded: list[int]) -> None:
     with open_book(tmp_path / "files.sqlite") as book:
-        look(folder, book, Path("tables/1.png"))
+        look(folder, book, "tables/1.png")
         (folder / "tables" / "1.png").write_bytes(b"damaged")
-        assert isinstance(look(folder, book, Path("tables/1.png")), Unusable)
+        assert isinstance(look(folder, book, "tables/1.png"), Unusable)
     assert len(decoded) == 2
 
 
@@ -217,6 +217,6 @@ def test_the_header_alone_tells_size_and_format(folder: Path, tmp_path: Path) ->
 def test_a_file_too_large_to_hold_is_not_read(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mmat_dagster.source_images.FILE_LIMIT", 10)
     with open_book(tmp_path / "files.sqlite") as book:
-        found = look(folder, book, Path("tables/1.png"))
+        found = look(folder, book, "tables/1.png")
     assert isinstance(found, Unusable)
     assert found.reason == "unreadable image"

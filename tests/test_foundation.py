@@ -6,23 +6,21 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import closing, suppress
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from PIL import Image
 
-from mmat_dagster.filebook import open_book
-from mmat_dagster.images import Examination, ImageShelf, PicturesOnDisk, UnreadableImage, examine, quiet_decoders
+from mmat_dagster.images import ImageShelf, PicturesOnDisk, UnreadableImage, examine, quiet_decoders
 from mmat_dagster.questions import CONSTRAINTS, lay_out_question
 from mmat_dagster.schema import Annotations, AnswerType, Box, ImageRef, Rejection, Round, Sample, SourceRecord
-from mmat_dagster.source_images import ImageExaminer
 from mmat_dagster.sources import READERS
-from mmat_dagster.stages.foundation import Foundation, Rules
+from tests.grounding import ground_all
 
 REAL = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "sources"
 
@@ -55,30 +53,20 @@ def record(*images: Path | bytes, name: str = "tabmwp/1") -> SourceRecord:
         question="What is the mean?",
         answers=("8.20",),
         answer_type="number",
-        images=images,
+        images=tuple(image.as_posix() if isinstance(image, Path) else image for image in images),
         licence="CC BY-NC-SA 4.0",
     )
 
 
 def asked(question: str, kind: AnswerType, choices: tuple[str, ...] = (), unit: str | None = None) -> str:
-    one = replace(record(b""), question=question, answer_type=kind, choices=choices, unit=unit)
+    one = structs.replace(record(b""), question=question, answer_type=kind, choices=choices, unit=unit)
     return lay_out_question(one)
-
-
-def foundation(
-    records: Iterable[SourceRecord | Rejection], folder: Path, shelf: ImageShelf
-) -> Iterator[Sample | Rejection]:
-    """Yield what becomes of `records`, one after the other."""
-    with open_book(folder.parent.parent / "files.sqlite") as book:
-        made = Foundation(images=ImageExaminer(folder, book, Examination()), shelf=shelf, rules=Rules())
-        with closing(made):
-            yield from made.ground(made.admit(records))
 
 
 def ground(one: SourceRecord, folder: Path, shelf: ImageShelf) -> Sample | Rejection:
     """Return what becomes of a record that is alone."""
     with quiet_decoders():
-        return next(foundation([one], folder, shelf))
+        return next(ground_all([one], folder, shelf))
 
 
 def rejection(one: Sample | Rejection) -> Rejection:
@@ -318,7 +306,7 @@ def test_a_unit_is_told_for_numbers_only() -> None:
 
 
 def test_grounding_changes_nothing_else(folder: Path, shelf: ImageShelf) -> None:
-    full = replace(
+    full = structs.replace(
         record(Path("tables/1.png")),
         question=" What is the mean? ",
         answers=("8.20", "$8.2"),
@@ -342,7 +330,7 @@ def test_grounding_changes_nothing_else(folder: Path, shelf: ImageShelf) -> None
 def test_a_repeated_id_is_rejected_and_the_first_kept(folder: Path, shelf: ImageShelf) -> None:
     sound, bad = Path("tables/1.png"), Path("tables/2.png")
     records = [record(bad), record(sound), record(sound, name="tabmwp/2"), record(sound, name="tabmwp/2")]
-    found = list(foundation(records, folder, shelf))
+    found = list(ground_all(records, folder, shelf))
     reasons = [one.reason if isinstance(one, Rejection) else None for one in found]
     assert reasons == ["missing image", "duplicate id", None, "duplicate id"]
     assert [rejection(one).record_id for one in found if isinstance(one, Rejection)][-1] == "tabmwp/2"
@@ -350,7 +338,7 @@ def test_a_repeated_id_is_rejected_and_the_first_kept(folder: Path, shelf: Image
 
 def test_a_readers_rejection_passes_through(folder: Path, shelf: ImageShelf) -> None:
     lost = Rejection(source="tabmwp", record_id="x", stage="source_qa", reason="empty question", detail="f:1")
-    assert list(foundation([lost, lost], folder, shelf)) == [lost, lost]
+    assert list(ground_all([lost, lost], folder, shelf)) == [lost, lost]
 
 
 def test_foundation_streams(folder: Path, shelf: ImageShelf) -> None:
@@ -360,9 +348,9 @@ def test_foundation_streams(folder: Path, shelf: ImageShelf) -> None:
         while True:
             drawn.append(len(drawn))
             asked = record(Path("tables/1.png"), name=f"tabmwp/{len(drawn)}")
-            yield replace(asked, question=f"What is number {len(drawn)}?")
+            yield structs.replace(asked, question=f"What is number {len(drawn)}?")
 
-    stream = foundation(endless(), folder, shelf)
+    stream = ground_all(endless(), folder, shelf)
     assert [sample(next(stream)).id for _ in range(3)] == ["tabmwp/1", "tabmwp/2", "tabmwp/3"]
     assert len(drawn) == 3
 
@@ -398,7 +386,7 @@ def test_every_published_record_becomes_a_sample(name: str, count: int, shelf: I
     folder = REAL / name
     pictures = PicturesOnDisk(source_root=REAL, store_root=shelf.root)
     records = [one for one in reader.read(folder) if isinstance(one, SourceRecord)]
-    samples = [sample(one) for one in foundation(records, folder, shelf)]
+    samples = [sample(one) for one in ground_all(records, folder, shelf)]
     assert len(samples) == count
     for before, after in zip(records, samples, strict=True):
         path = pictures.locate(reader.name, after.images[0])

@@ -4,12 +4,12 @@ import io
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from PIL import Image
 
 from mmat_dagster.filebook import FileBook, open_book
@@ -88,20 +88,21 @@ def test_the_same_question_about_the_same_image_is_kept_once(tmp_path: Path, boo
 
 def test_other_choices_make_another_question(tmp_path: Path, book: FileBook) -> None:
     one, swapped, other = (
-        replace(record(number), choices=choices) for number, choices in enumerate([("7", "8"), ("8", "7"), ("8", "9")])
+        structs.replace(record(number), choices=choices)
+        for number, choices in enumerate([("7", "8"), ("8", "7"), ("8", "9")])
     )
     assert outcomes(run(tmp_path, book, [one, swapped, other])[0]) == ["kept", "duplicate question", "kept"]
 
 
 def test_the_order_of_two_images_matters(tmp_path: Path, book: FileBook) -> None:
-    one = replace(record(1), images=(picture(1), picture(2)))
-    turned = replace(record(2), images=(picture(2), picture(1)))
+    one = structs.replace(record(1), images=(picture(1), picture(2)))
+    turned = structs.replace(record(2), images=(picture(2), picture(1)))
     assert outcomes(run(tmp_path, book, [one, turned])[0]) == ["kept", "kept"]
 
 
 def test_a_record_that_was_lost_does_not_make_the_next_one_a_duplicate(tmp_path: Path, book: FileBook) -> None:
-    broken = replace(record(1), images=(picture(), b"no image"))
-    sound = replace(record(2), images=(picture(), picture(5)))
+    broken = structs.replace(record(1), images=(picture(), b"no image"))
+    sound = structs.replace(record(2), images=(picture(), picture(5)))
     assert outcomes(run(tmp_path, book, [broken, sound])[0]) == ["unreadable image", "kept"]
 
 
@@ -141,7 +142,7 @@ def test_what_may_not_be_used_commercially_is_left_out_by_name(tmp_path: Path, b
     assert outcomes(found) == ["not for commercial use"]
     assert isinstance(found[0], Rejection)
     assert found[0].detail == "CC BY-NC-SA 4.0"
-    free = replace(record(2), source="visual_cot", part="openimages", licence="CC BY 2.0")
+    free = structs.replace(record(2), source="visual_cot", part="openimages", licence="CC BY 2.0")
     assert outcomes(run(tmp_path, book, [free], Rules(allow_non_commercial=False))[0]) == ["kept"]
 
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,18 +10,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mmat_dagster.filebook import open_book
-from mmat_dagster.images import Examination, ImageShelf, quiet_decoders
+from mmat_dagster.images import ImageShelf, quiet_decoders
 from mmat_dagster.schema import Rejection, Sample, SourceName, SourceRecord
-from mmat_dagster.source_images import ImageExaminer
 from mmat_dagster.sources import READERS
 from mmat_dagster.sources.layout import SourceError
-from mmat_dagster.stages.foundation import Foundation, Rules
+from tests.grounding import ground_all
 from tests.sound_sources import COUNT, GEOMETRY, LINES, SHAPE, SIGNS, raw, record_id, rows, write_rows, write_sound
 from tests.source_building import patience
 
 FUZZ = settings(
-    max_examples=120,
+    max_examples=60,
     deadline=None,
     derandomize=True,
     database=None,
@@ -73,10 +70,8 @@ def ids(found: list[SourceRecord | Rejection]) -> list[str]:
 
 def assert_grounded(source: SourceName, found: list[SourceRecord | Rejection], folder: Path) -> None:
     """Check that whatever a reader yields becomes samples and rejections, one for one."""
-    with TemporaryDirectory() as store, open_book(Path(store) / "files.sqlite") as book, quiet_decoders(), patience(10):
-        images = ImageExaminer(folder, book, Examination())
-        with closing(Foundation(images=images, shelf=ImageShelf(Path(store)), rules=Rules())) as made:
-            grounded = list(made.ground(made.admit(found)))
+    with TemporaryDirectory() as store, patience(10), quiet_decoders():
+        grounded = list(ground_all(found, folder, ImageShelf(Path(store))))
     assert len(grounded) == len(found)
     assert all(isinstance(one, Sample | Rejection) for one in grounded)
     assert {one.source for one in grounded} <= {source}

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from random import Random
 from typing import Any, get_args
 
 import pyarrow as pa
@@ -11,19 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mmat_dagster.licences import licence_of
 from mmat_dagster.schema import Rejection, RejectionReason, Round, SourceName, SourceRecord
-from mmat_dagster.sources import READERS, check_layout, layout
+from mmat_dagster.sources import READERS, check_layout
 from mmat_dagster.sources.layout import SourceAbsent, SourceError, SourceLayoutError
-from mmat_dagster.sources.visual_cot import phrase_of
-from mmat_dagster.sources.wording import (
-    guess_answer_type,
-    read_letter,
-    split_choices,
-    strip_full_stop,
-    strip_instructions,
-)
-
-REAL = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "sources"
 
 RECEIPT = {
     "question": "What is the total amount in the invoice shown in the picture?",
@@ -65,6 +57,7 @@ BIRD = {
     "answer_eval": [{"wikidata": 145.0, "range": [120, 170.5]}],
     "data_split": "train",
 }
+VISUAL_COT_PARTS = "cub docvqa dude flickr30k gqa infographicsvqa openimages sroie textcap textvqa v7w vsr".split()
 GEOMETRY = "Question: Find TQ.\nChoices:\nA. 2.7\nB. 5.4\nC. 6\nAnswer with the letter."
 
 
@@ -99,7 +92,8 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     text = pa.struct([("user", pa.string()), ("assistant", pa.string()), ("source", pa.string())])
     shape = pa.schema([("images", pa.list_(image)), ("texts", pa.list_(text))])
-    pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=shape), path)
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema=shape)
+    pq.write_table(table, path, row_group_size=100, use_dictionary=False)
 
 
 def row(*texts: tuple[str, str], image: bytes | None = b"pixels") -> dict[str, Any]:
@@ -169,16 +163,17 @@ def test_visual_cot_reads_question_answer_image_and_box(tmp_path: Path) -> None:
     write_lines(tmp_path / "viscot_dataset" / "sroie_cot_train.jsonl", RECEIPT)
     (record,) = kept("visual_cot", tmp_path)
     (box,) = record.annotations.boxes
-    assert (record.id, record.part, record.licence) == ("visual_cot/sroie/1", "sroie", "Apache-2.0")
+    assert (record.id, record.part) == ("visual_cot/sroie/1", "sroie")
+    assert record.licence == licence_of("visual_cot", "sroie").name
     assert (record.question, record.answers, record.answer_type) == (RECEIPT["question"], ("$8.20",), "number")
-    assert record.images == (Path("cot/sroie/X1.jpg"),)
+    assert record.images == ("cot/sroie/X1.jpg",)
     assert (box.phrase, box.image, box.x1, box.y1, box.x2, box.y2) == ("total amount", 0, 10, 20, 30, 40)
 
 
 def test_visual_cot_finds_the_images_where_the_published_archive_unpacks(tmp_path: Path) -> None:
     write_lines(tmp_path / "viscot_dataset" / "sroie_cot_train.jsonl", RECEIPT)
     (tmp_path / "cot_image_data").mkdir()
-    assert kept("visual_cot", tmp_path)[0].images == (Path("cot_image_data/sroie/X1.jpg"),)
+    assert kept("visual_cot", tmp_path)[0].images == ("cot_image_data/sroie/X1.jpg",)
 
 
 @pytest.mark.parametrize(
@@ -210,6 +205,46 @@ def test_visual_cot_ids_are_line_numbers_whatever_happens_to_other_lines(tmp_pat
     assert [one.record_id for one in found if isinstance(one, Rejection)] == ["visual_cot/vsr/2"]
 
 
+def test_visual_cot_takes_further_spellings_and_the_full_sentence_as_gold(tmp_path: Path) -> None:
+    path = tmp_path / "viscot_dataset" / "docvqa_cot_train.jsonl"
+    write_lines(
+        path,
+        RECEIPT | {"answer": "P. Carter", "possible_answers": ["P. Carter", "p. carter", 7], "full_answer": None},
+        RECEIPT | {"answer": "Yes", "full_answer": "Yes, the lamp is on.", "possible_answers": "yes"},
+    )
+    first, second = kept("visual_cot", tmp_path)
+    assert first.answers == ("P. Carter", "p. carter")
+    assert (second.answers, second.answer_type) == (("Yes", "yes", "Yes, the lamp is on."), "yes_no")
+
+
+def test_a_box_that_stands_twice_is_one_box(tmp_path: Path) -> None:
+    twice = RECEIPT | {"bboxs": [[10, 20, 30, 40], [10, 20, 30, 40.0]]}
+    write_lines(tmp_path / "viscot_dataset" / "docvqa_cot_train.jsonl", twice)
+    assert len(kept("visual_cot", tmp_path)[0].annotations.boxes) == 1
+
+
+def test_textcap_asks_about_the_images_of_textvqa_unless_it_has_its_own(tmp_path: Path) -> None:
+    write_lines(tmp_path / "viscot_dataset" / "textcap_cot_train.jsonl", RECEIPT)
+    assert kept("visual_cot", tmp_path)[0].images == ("cot/textvqa/X1.jpg",)
+    (tmp_path / "cot" / "textcap").mkdir(parents=True)
+    assert kept("visual_cot", tmp_path)[0].images == ("cot/textcap/X1.jpg",)
+
+
+def test_an_image_in_a_sub_folder_keeps_it_and_an_absolute_path_is_left_for_foundation_to_refuse(
+    tmp_path: Path,
+) -> None:
+    names = ("001.Black_footed_Albatross/Black_Footed_Albatross_0009_34.jpg", "/etc/passwd")
+    path = tmp_path / "viscot_dataset" / "cub_cot_train.jsonl"
+    write_lines(path, *(RECEIPT | {"image": name} for name in names))
+    assert [one.images[0] for one in kept("visual_cot", tmp_path)] == [f"cot/cub/{names[0]}", "/etc/passwd"]
+
+
+def test_the_parts_are_found_where_the_dataset_keeps_them_too(tmp_path: Path) -> None:
+    for part in VISUAL_COT_PARTS:
+        write_lines(tmp_path / "metadata" / f"{part}_cot_train.jsonl", RECEIPT)
+    assert [record.part for record in kept("visual_cot", tmp_path)] == VISUAL_COT_PARTS
+
+
 def merged_entry(question: str, answer: str, box: str) -> dict[str, Any]:
     request = "Please provide the bounding box coordinate of the region that can help you answer the question better."
     return {
@@ -235,12 +270,21 @@ def test_the_merged_file_holds_pixels_and_is_read_where_no_lines_are(tmp_path: P
     first, second = kept("visual_cot", tmp_path)
     (box,) = first.annotations.boxes
     assert (first.id, first.part, first.question) == ("visual_cot/363k/1", "v7w", "What is on the desk?")
-    assert (first.answers, first.images) == (("A lamp.",), (Path("cot/v7w/v7w_276.jpg"),))
+    assert (first.answers, first.images) == (("A lamp.",), ("cot/v7w/v7w_276.jpg",))
     assert (box.phrase, box.x1, box.y1, box.x2, box.y2) == ("desk", 446, 246, 502, 345)
     assert (second.answer_type, second.annotations.boxes) == ("yes_no", ())
 
     write_lines(tmp_path / "viscot_dataset" / "sroie_cot_train.jsonl", RECEIPT)
     assert [record.part for record in kept("visual_cot", tmp_path)] == ["sroie"]
+
+
+def test_a_merged_entry_names_its_part_and_may_ask_to_think_step_by_step(tmp_path: Path) -> None:
+    entry = merged_entry("What brand?", "Acme", "[1, 2, 30, 40]") | {"dataset": "textcap"}
+    value = entry["conversations"][0]["value"].replace("Please provide", "Please think step by step and provide")
+    entry["conversations"][0]["value"] = value
+    (tmp_path / "viscot_363k.json").write_text(json.dumps([entry]), encoding="utf-8")
+    (record,) = kept("visual_cot", tmp_path)
+    assert (record.part, record.question) == ("textcap", "What brand?")
 
 
 def test_a_merged_entry_without_reply_or_image_is_rejected(tmp_path: Path) -> None:
@@ -252,35 +296,6 @@ def test_a_merged_entry_without_reply_or_image_is_rejected(tmp_path: Path) -> No
     assert ids(found) == ["visual_cot/363k/3"]
 
 
-@pytest.mark.parametrize(
-    ("question", "phrase"),
-    [
-        ("What is the company in the invoice shown in the picture?", "company"),
-        ("What is the total amount in the invoice shown in the picture?", "total amount"),
-        ("What color is the car to the left of the man?", "car"),
-        ("Is the man wearing a hat?", "man"),
-        ("What is in the building?", "building"),
-        ("What does the sign say?", "sign"),
-        ("Can you describe the bird's beak in the image?", "bird's beak"),
-        ("Is there a red cup on the wooden table?", "red cup"),
-        ("How many people are there?", "people"),
-        ("What brand is shown?", "brand"),
-        ("What year was this taken?", "year"),
-        ("Which side of the picture is the dog on?", "dog"),
-        ("What is this?", "answer region"),
-        ("What is the one two three four five thing?", "answer region"),
-        ("", "answer region"),
-    ],
-)
-def test_a_box_is_named_by_what_the_question_asks_about(question: str, phrase: str) -> None:
-    assert phrase_of(question) == phrase
-
-
-@given(st.text())
-def test_any_question_gives_a_short_phrase(question: str) -> None:
-    assert 0 < len(phrase_of(question).split()) <= 4
-
-
 # LLaVA-CoT
 
 
@@ -289,7 +304,7 @@ def test_llava_cot_reads_the_four_stages_and_the_options(tmp_path: Path) -> None
     instruction = "Answer with the option's letter from the given choices directly."
     write_lines(tmp_path / "train.jsonl", dialogue((question + instruction, staged("B"))))
     (record,) = kept("llava_cot", tmp_path)
-    assert (record.id, record.part, record.images) == ("llava_cot/d1", "sqa", (Path("SQA/train/1/image.png"),))
+    assert (record.id, record.part, record.images) == ("llava_cot/d1", "sqa", ("SQA/train/1/image.png",))
     assert (record.question, record.choices) == ("Which is a mammal?", ("newt", "koala"))
     assert (record.answers, record.answer_type) == (("B",), "option_letter")
     assert (record.annotations.summary, record.annotations.caption) == ("I look.", "Two animals.")
@@ -360,6 +375,22 @@ def test_llava_cot_speakers_must_take_turns(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("image", "part"),
+    [
+        ("geoqa+/images/4131.png", "geoqa+"),
+        ("chartqa/train/png/two_col_2954.png", "chartqa"),
+        ("./CLEVR_v1.0/images/train/CLEVR_train_000001.png", "clevr_v1.0"),
+        ("one.png", "one.png"),
+        ("", "unknown"),
+    ],
+)
+def test_a_llava_cot_part_is_the_folder_of_its_images(image: str, part: str, tmp_path: Path) -> None:
+    write_lines(tmp_path / "train.jsonl", dialogue(("Q?", staged("a")), image=image))
+    (record,) = kept("llava_cot", tmp_path)
+    assert (record.part, record.images) == (part, (image,))
+
+
 # The Cauldron
 
 
@@ -371,7 +402,7 @@ def test_the_cauldron_reads_lettered_choices_in_either_spelling(tmp_path: Path) 
     assert (first.question, first.choices) == ("Find TQ.", ("2.7", "5.4", "6"))
     assert (first.answers, first.answer_type, first.part) == (("B",), "option_letter", "intergps")
     assert first.images == (b"pixels",)
-    assert first.licence == "MIT + CC BY 4.0 (prompts)"
+    assert first.licence == licence_of("the_cauldron", "intergps").name
     assert (second.question, second.choices, second.answers) == ("Find TQ.", ("2.7", "5.4"), ("A",))
     assert [first.id, second.id] == ["the_cauldron/intergps/00000/0", "the_cauldron/intergps/00000/1"]
 
@@ -389,6 +420,13 @@ def test_the_cauldron_reads_lettered_choices_in_either_spelling(tmp_path: Path) 
         ("robut_wtq", ("How many?\nKeep it short and to the point.", "78."), ("How many?", "78"), "number"),
         ("iconqa", ("Fill in the blank. 2 + 2 = (_)", "4"), ("Fill in the blank. 2 + 2 = (_)", "4"), "number"),
         ("raven", ("Which figure comes next?", "B"), ("Which figure comes next?", "B"), "option_letter"),
+        (
+            "raven",
+            ("Choose the appropriate letter.", "Answer: F."),
+            ("Choose the appropriate letter.", "F"),
+            "option_letter",
+        ),
+        ("hateful_memes", ("Is this hateful?\nQuick response, please.", "No."), ("Is this hateful?", "No"), "yes_no"),
         ("screen2words", ("Describe it in short.", "A menu."), ("Describe it in short.", "A menu."), "free_text"),
     ],
 )
@@ -398,6 +436,48 @@ def test_a_subset_loses_its_instruction_and_full_stop(
     write_rows(tmp_path / subset / "train-00000-of-00001.parquet", [row(raw)])
     (record,) = kept("the_cauldron", tmp_path)
     assert ((record.question, *record.answers), record.answer_type) == (asked, kind)
+
+
+def test_several_images_stand_in_order_as_bytes_or_as_the_path_that_took_their_place(tmp_path: Path) -> None:
+    many = row(("Which one?\nChoices:\nA. left\nB. right\nAnswer with the letter.", "Answer: B"))
+    many["images"] = [
+        {"bytes": b"one", "path": None},
+        {"bytes": None, "path": "choice/1.png"},
+        {"bytes": b"", "path": "2.png"},
+    ]
+    write_rows(tmp_path / "iconqa" / "train-00000-of-00001.parquet", [many, row(("Q?", "a"), image=None)])
+    first, second = kept("the_cauldron", tmp_path)
+    assert first.images == (b"one", "iconqa/choice/1.png", "iconqa/2.png")
+    assert (first.choices, first.answers) == (("left", "right"), ("B",))
+    assert second.images == ("iconqa/a.png",)
+
+
+def test_a_batch_with_a_null_is_read_row_by_row_to_the_same_records(tmp_path: Path) -> None:
+    rows = [row((f"Q{number}?", "a"), (f"R{number}?", "b")) for number in range(50)]
+    write_rows(tmp_path / "tqa" / "train-00000-of-00001.parquet", rows)
+    by_columns = kept("the_cauldron", tmp_path)
+    write_rows(tmp_path / "tqa" / "train-00000-of-00001.parquet", [*rows, {"images": [], "texts": None}])
+    row_by_row = read("the_cauldron", tmp_path)
+    assert row_by_row[:-1] == by_columns
+    assert isinstance(row_by_row[-1], Rejection)
+
+
+def test_a_column_of_text_where_bytes_belong_is_no_image(tmp_path: Path) -> None:
+    path = tmp_path / "raven" / "train-00000-of-00001.parquet"
+    path.parent.mkdir()
+    worded = {"images": [{"bytes": "aGk=", "path": None}], "texts": [{"user": "Q?", "assistant": "B"}]}
+    pq.write_table(pa.Table.from_pylist([worded]), path)
+    assert [reason for reason, _ in lost("the_cauldron", tmp_path)] == ["unreadable record"]
+
+
+def test_row_groups_that_were_read_are_let_go(tmp_path: Path) -> None:
+    noise = Random(0)
+    rows = [row(("Which?", "B"), image=noise.randbytes(20_000)) for _ in range(3000)]
+    write_rows(tmp_path / "raven" / "train-00000-of-00001.parquet", rows)
+    held = pa.total_allocated_bytes()
+    peaks = [pa.total_allocated_bytes() - held for _ in READERS["the_cauldron"].read(tmp_path)]
+    assert len(peaks) == 3000
+    assert max(peaks) < 3000 * 20_000 / 4
 
 
 def test_the_cauldron_rounds_share_images_and_give_context(tmp_path: Path) -> None:
@@ -442,7 +522,7 @@ def test_a_parquet_file_of_other_columns_is_told_row_by_row(tmp_path: Path) -> N
     path.parent.mkdir()
     pq.write_table(pa.table({"images": [[]], "question": ["Q?"]}), path)
     assert lost("the_cauldron", tmp_path) == [
-        ("unreadable record", "raven/train-00000-of-00001.parquet: row 0: texts: Field required")
+        ("unreadable record", "raven/train-00000-of-00001.parquet: row 0: Object missing required field `texts`")
     ]
 
 
@@ -472,12 +552,12 @@ def test_other_subsets_are_not_read(tmp_path: Path) -> None:
 def test_tabmwp_reads_problem_table_and_solution(tmp_path: Path) -> None:
     write_problems(tmp_path / "problems_train.json", {"117": PROBLEM})
     (record,) = kept("tabmwp", tmp_path)
-    assert (record.id, record.part, record.images) == ("tabmwp/117", "train", (Path("tables/117.png"),))
+    assert (record.id, record.part, record.images) == ("tabmwp/117", "train", ("tables/117.png",))
     assert (record.question, record.answers, record.unit) == (PROBLEM["question"], ("10",), "pounds")
     assert (record.answer_type, record.choices) == ("number", ())
     assert record.annotations.reasoning == PROBLEM["solution"]
     assert (record.annotations.table, record.annotations.table_title) == (PROBLEM["table"], PROBLEM["table_title"])
-    assert record.licence == "CC BY-NC-SA 4.0"
+    assert record.licence == licence_of("tabmwp", "train").name
 
 
 def test_a_tabmwp_choice_is_answered_with_its_text(tmp_path: Path) -> None:
@@ -495,12 +575,38 @@ def test_a_tabmwp_choice_is_answered_with_its_text(tmp_path: Path) -> None:
     ]
 
 
-def test_tabmwp_test_problems_are_never_read(tmp_path: Path) -> None:
+def test_a_file_of_test_problems_is_never_opened(tmp_path: Path) -> None:
     for name in ("problems_test.json", "problems_test1k.json"):
         write_problems(tmp_path / name, {"9": PROBLEM})
-    write_problems(tmp_path / "problems_train.json", {"1": PROBLEM | {"split": "test"}, "2": PROBLEM})
+    write_problems(tmp_path / "problems_train.json", {"2": PROBLEM})
     assert ids(read("tabmwp", tmp_path)) == ["tabmwp/2"]
     assert [path.name for path in READERS["tabmwp"].annotation_files(tmp_path)] == ["problems_train.json"]
+
+
+def test_a_problem_held_out_by_its_record_or_by_the_splits_is_told_and_left_out(tmp_path: Path) -> None:
+    (tmp_path / "splits.json").write_text(json.dumps({"train": [1, 3], "dev": [], "test": [2]}), encoding="utf-8")
+    problems = {"1": PROBLEM, "2": PROBLEM, "3": PROBLEM | {"split": "test"}, "4": PROBLEM}
+    write_problems(tmp_path / "problems_train.json", problems)
+    found = read("tabmwp", tmp_path)
+    assert ids(found) == ["tabmwp/1", "tabmwp/4"]
+    files = [path.name for path in READERS["tabmwp"].annotation_files(tmp_path)]
+    assert files == ["problems_train.json", "splits.json"]
+    assert [(one.record_id, one.reason, one.detail) for one in found if isinstance(one, Rejection)] == [
+        ("tabmwp/2", "held out for testing", "problems_train.json: entry 2: so says splits.json"),
+        ("tabmwp/3", "held out for testing", "problems_train.json: entry 3: so says its own record"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"test": 7}', '{"test": [1.5]}'])
+def test_broken_splits_are_told_and_the_records_own_splits_hold(text: str, tmp_path: Path) -> None:
+    (tmp_path / "splits.json").write_text(text, encoding="utf-8")
+    write_problems(tmp_path / "problems_train.json", {"1": PROBLEM, "2": PROBLEM | {"split": "test"}})
+    found = read("tabmwp", tmp_path)
+    assert ids(found) == ["tabmwp/1"]
+    assert [(one.record_id, one.reason) for one in found if isinstance(one, Rejection)] == [
+        ("tabmwp/splits.json", "unreadable record"),
+        ("tabmwp/2", "held out for testing"),
+    ]
 
 
 def test_a_selection_is_not_read_beside_the_whole_split(tmp_path: Path) -> None:
@@ -521,11 +627,11 @@ def test_a_broken_problem_costs_itself_only(tmp_path: Path) -> None:
     }
     write_problems(tmp_path / "problems_train.json", problems)
     assert lost("tabmwp", tmp_path) == [
-        ("unreadable record", "problems_train.json: entry 1: answer: Field required"),
-        ("unreadable record", "problems_train.json: entry 2: answer: Input should be a valid string"),
+        ("unreadable record", "problems_train.json: entry 1: Object missing required field `answer`"),
+        ("unreadable record", "problems_train.json: entry 2: Expected `str`, got `int` - at `$.answer`"),
         ("empty question", "problems_train.json: entry 3"),
         ("no gold answer", "problems_train.json: entry 4"),
-        ("unreadable record", "problems_train.json: entry 5: Input should be an object"),
+        ("unreadable record", "problems_train.json: entry 5: Expected `object`, got `str`"),
     ]
     assert ids(read("tabmwp", tmp_path)) == ["tabmwp/6"]
 
@@ -561,31 +667,6 @@ def test_an_empty_object_holds_no_problems(tmp_path: Path) -> None:
     assert read("tabmwp", tmp_path) == []
 
 
-@pytest.mark.parametrize("piece", [1, 7, 64, 1 << 18])
-def test_entries_are_the_same_however_the_file_is_cut_into_pieces(
-    piece: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(layout, "PIECE", piece)
-    values = [{"a": 'ünï "{[,:]}" \\'}, [1, [2]], "text", 12.5, -3, True, None, {}]
-    path = tmp_path / "file.json"
-    path.write_text("\ufeff" + json.dumps(values, ensure_ascii=False, indent=3), encoding="utf-8", newline="\r\n")
-    assert [json.loads(raw.text) for raw in layout.read_entries(path)] == values
-    path.write_text(json.dumps(dict(zip("abcdefgh", values, strict=True))), encoding="utf-8")
-    assert [(raw.key, json.loads(raw.text)) for raw in layout.read_entries(path)] == list(
-        zip("abcdefgh", values, strict=True)
-    )
-
-
-def test_an_entry_beyond_the_longest_is_a_broken_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "PIECE", 16)
-    monkeypatch.setattr(layout, "LONGEST", 64)
-    path = tmp_path / "file.json"
-    path.write_text(json.dumps([[1], ["x" * 500], [2]]), encoding="utf-8")
-    entries = list(layout.read_entries(path))
-    assert json.loads(entries[0].text) == [1]
-    assert [raw.where for raw in entries[1:]] == ["file.json: broken from entry 2 on"]
-
-
 # InfoSeek
 
 
@@ -601,8 +682,8 @@ def test_infoseek_reads_range_image_and_entity(tmp_path: Path) -> None:
     (record,) = kept("infoseek", tmp_path)
     assert (record.id, record.part) == ("infoseek/infoseek_train_00000001", "train")
     assert (record.answers, record.answer_type, record.number_range) == (("120-170",), "number", (120.0, 170.5))
-    assert record.annotations.entity == "Demoiselle crane"
-    assert record.images == (Path("oven_images/04/oven_04000001.JPEG"),)
+    assert (record.annotations.entity, record.annotations.entity_id) == ("Demoiselle crane", "Q1")
+    assert record.images == ("oven_images/04/oven_04000001.JPEG",)
 
 
 def test_infoseek_aliases_are_gold_too_and_the_first_answer_is_shown(tmp_path: Path) -> None:
@@ -615,9 +696,50 @@ def test_infoseek_aliases_are_gold_too_and_the_first_answer_is_shown(tmp_path: P
     assert (second.id, second.part) == ("infoseek/v", "val")
 
 
+def link(number: int) -> dict[str, str]:
+    return {"data_id": f"q{number}", "entity_id": f"Q{number}", "entity_text": f"Tower {number}"}
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        list(range(20)),
+        list(reversed(range(20))),
+        [*range(10), *range(19, 9, -1)],
+        [19, *range(19)],
+        [*range(5), 5, 5, *range(6, 20)],
+    ],
+)
+def test_links_find_their_questions_in_whatever_order_they_stand(order: list[int], tmp_path: Path) -> None:
+    write_lines(tmp_path / "infoseek_train.jsonl", *(BIRD | {"data_id": f"q{number}"} for number in range(20)))
+    write_lines(tmp_path / "infoseek_train_withkb.jsonl", *map(link, order))
+    records = kept("infoseek", tmp_path)
+    assert [(one.annotations.entity, one.annotations.entity_id) for one in records] == [
+        (f"Tower {number}", f"Q{number}") for number in range(20)
+    ]
+
+
+def test_a_question_without_a_link_has_no_entity_and_broken_links_cost_nothing_else(tmp_path: Path) -> None:
+    write_lines(tmp_path / "infoseek_train.jsonl", *(BIRD | {"data_id": f"q{number}"} for number in range(6)))
+    write_lines(tmp_path / "infoseek_train_withkb.jsonl", link(0), link(2), b"broken", link(4), link(5), b"[]", link(9))
+    found = read("infoseek", tmp_path)
+    entities = [one.annotations.entity for one in found if isinstance(one, SourceRecord)]
+    assert entities == ["Tower 0", None, "Tower 2", None, "Tower 4", "Tower 5"]
+    assert [one.record_id for one in found if isinstance(one, Rejection)] == [
+        "infoseek/infoseek_train_withkb.jsonl:3",
+        "infoseek/infoseek_train_withkb.jsonl:6",
+    ]
+
+
+def test_what_is_broken_behind_the_last_link_is_told(tmp_path: Path) -> None:
+    write_lines(tmp_path / "infoseek_train.jsonl", BIRD | {"data_id": "q0"})
+    write_lines(tmp_path / "infoseek_train_withkb.jsonl", link(0), link(1), b"broken")
+    assert [detail.split(": ")[0] for _, detail in lost("infoseek", tmp_path)] == ["infoseek_train_withkb.jsonl:3"]
+
+
 def test_a_missing_photo_keeps_its_usual_path(tmp_path: Path) -> None:
     write_lines(tmp_path / "infoseek_train.jsonl", BIRD)
-    assert kept("infoseek", tmp_path)[0].images == (Path("oven_images/04/oven_04000001.jpg"),)
+    assert kept("infoseek", tmp_path)[0].images == ("oven_images/04/oven_04000001.jpg",)
 
 
 def test_infoseek_damage_is_told_by_file_and_line(tmp_path: Path) -> None:
@@ -672,6 +794,16 @@ def test_only_infoseek_brings_passages_and_titles_alone_are_none(tmp_path: Path)
         json.dumps(RECEIPT).encode().replace(b"$8.20", b"\xff"),
         json.dumps(RECEIPT).encode().replace(b"$8.20", b"a\x01b"),
         json.dumps(RECEIPT).encode().replace(b"200", b"NaN"),
+        json.dumps(RECEIPT).encode().replace(b"200", b"Infinity"),
+        json.dumps(RECEIPT).encode().replace(b"200", b"1e999"),
+        json.dumps(RECEIPT).encode().replace(b"200", b"9" * 5000),
+        json.dumps(RECEIPT).encode().replace(b"200", b"true"),
+        json.dumps(RECEIPT).encode().replace(b"sroie", b"\xff"),
+        json.dumps(RECEIPT).encode().replace(b"sroie", b"\xed\xa0\x80"),
+        json.dumps(RECEIPT).encode().replace(b"sroie", b"\\ud800"),
+        json.dumps(RECEIPT).encode().replace(b'"dataset"', b'"\xff"'),
+        json.dumps(RECEIPT).encode().replace(b'"sroie"', b"[" * 100_000 + b"]" * 100_000),
+        json.dumps(RECEIPT).encode() * 2,
     ],
 )
 def test_a_broken_line_is_rejected_and_its_neighbours_are_read(line: bytes, tmp_path: Path) -> None:
@@ -718,137 +850,3 @@ def test_no_damage_to_a_file_stops_a_reader(at: int, junk: bytes, cut: int, tmp_
         path.write_bytes(data[:at] + junk + data[at + cut :])
     sources: tuple[SourceName, ...] = ("tabmwp", "llava_cot", "the_cauldron")
     assert all(read(name, tmp_path) for name in sources)
-
-
-# Wording
-
-
-@pytest.mark.parametrize(
-    ("text", "kept_text"),
-    [
-        ("How many?\nQuick response, please.", "How many?"),
-        ("How many? Answer the question using a single word or phrase.", "How many?"),
-        ("Is it?\nAnswer yes or no.", "Is it?"),
-        ("Keep responses brief for each question.\nIs it?", "Is it?"),
-        ("Find it. Give your answer in meters.", "Find it. Give your answer in meters."),
-        ("Answer briefly.", "Answer briefly."),
-        ("Is the answer yes or no?", "Is the answer yes or no?"),
-        ("Which is short?", "Which is short?"),
-    ],
-)
-def test_only_instructions_on_style_are_stripped(text: str, kept_text: str) -> None:
-    assert strip_instructions(text) == kept_text
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("Q?\nOptions:\n(A) one\n(B) two", ("Q?", ("one", "two"))),
-        ("Q?\nA. one\nB. two\nC. three", ("Q?", ("one", "two", "three"))),
-        ("Q? Options: (A) a b (B) c", ("Q?", ("a b", "c"))),
-        ("Is vitamin A. or C. in it?", ("Is vitamin A. or C. in it?", ())),
-        ("Q?\nA. one\nC. three", ("Q?\nA. one\nC. three", ())),
-        ("Plain?", ("Plain?", ())),
-    ],
-)
-def test_choices_are_told_from_the_question(text: str, found: tuple[str, tuple[str, ...]]) -> None:
-    assert split_choices(text) == found
-
-
-@pytest.mark.parametrize(
-    ("answer", "letter"),
-    [
-        ("B", "B"),
-        ("(b)", "B"),
-        ("Answer: B", "B"),
-        ("B. y", "B"),
-        ("The answer is B.", "B"),
-        ("B. z", None),
-        ("By", None),
-    ],
-)
-def test_a_letter_is_read_in_every_usual_form(answer: str, letter: str | None) -> None:
-    assert read_letter(answer, ("x", "y")) == letter
-
-
-@pytest.mark.parametrize(
-    ("answer", "kind"),
-    [
-        ("$8.20", "number"),
-        ("-1,234.5", "number"),
-        ("50%", "number"),
-        ("RM 12", "number"),
-        (".5", "number"),
-        ("25/12/2018", "word_or_phrase"),
-        ("12 MAR 2018", "word_or_phrase"),
-        ("No.", "yes_no"),
-        ("one two three four five six seven eight", "word_or_phrase"),
-        ("one two three four five six seven eight nine", "free_text"),
-    ],
-)
-def test_the_answer_type_follows_from_the_answer(answer: str, kind: str) -> None:
-    assert guess_answer_type(answer) == kind
-
-
-@pytest.mark.parametrize(
-    ("answer", "plain"), [("78.", "78"), ("U.S.", "U.S."), ("Coca cola.", "Coca cola"), (".", "."), ("5.0", "5.0")]
-)
-def test_a_full_stop_closes_a_sentence_not_an_abbreviation(answer: str, plain: str) -> None:
-    assert strip_full_stop(answer) == plain
-
-
-# The real data, read independently
-
-
-@pytest.mark.skipif(not REAL.is_dir(), reason="the published data is not here")
-class TestPublishedData:
-    """The readers against a plain reading of the same files."""
-
-    def test_tabmwp_agrees_field_by_field(self) -> None:
-        folder = REAL / "tabmwp"
-        problems = json.loads((folder / "problems_dev1k.json").read_text(encoding="utf-8"))
-        records = {record.id: record for record in kept("tabmwp", folder)}
-        assert len(records) == len(problems) == 1000
-        for pid, problem in problems.items():
-            record = records[f"tabmwp/{pid}"]
-            assert (record.question, record.answers) == (problem["question"], (problem["answer"],))
-            assert list(record.choices) == (problem["choices"] or [])
-            assert (record.unit, record.annotations.table) == (problem["unit"], problem["table"])
-            assert record.annotations.reasoning == problem["solution"]
-            assert (record.answer_type == "option_text") == (problem["ques_type"] == "multi_choice")
-            assert (record.answer_type == "number") == (problem["ans_type"] in {"integer_number", "decimal_number"})
-
-    def test_visual_cot_agrees_field_by_field(self) -> None:
-        folder = REAL / "visual_cot"
-        text = (folder / "viscot_dataset" / "sroie_cot_train.jsonl").read_text(encoding="utf-8")
-        lines = [json.loads(line) for line in text.splitlines()]
-        records = kept("visual_cot", folder)
-        assert len(records) == len(lines) == 78
-        for record, line in zip(records, lines, strict=True):
-            assert (record.question, record.answers) == (line["question"], (line["answer"],))
-            boxes = [[box.x1, box.y1, box.x2, box.y2] for box in record.annotations.boxes]
-            assert boxes == line["bboxs"]
-            assert (folder / record.images[0] if isinstance(record.images[0], Path) else folder).is_file()
-
-    def test_the_cauldron_agrees_field_by_field(self) -> None:
-        folder = REAL / "the_cauldron"
-        rows = pq.read_table(folder / "intergps" / "train-00000-of-00001.parquet").to_pylist()
-        records = kept("the_cauldron", folder)
-        assert len(records) == len(rows) == 30
-        for record, raw in zip(records, rows, strict=True):
-            (text,) = raw["texts"]
-            question, listed = text["user"].split("\nChoices:\n")
-            choices = [line[3:] for line in listed.split("\n")[:-1]]
-            assert (record.question, list(record.choices)) == (question, choices)
-            assert text["assistant"] == f"Answer: {record.answers[0]}"
-            assert record.images == tuple(image["bytes"] for image in raw["images"])
-
-    def test_infoseek_agrees_field_by_field(self) -> None:
-        folder = REAL / "infoseek"
-        text = (folder / "infoseek_train.jsonl").read_text(encoding="utf-8")
-        lines = [json.loads(line) for line in text.splitlines()]
-        records = kept("infoseek", folder)
-        assert len(records) == len(lines) == 4
-        for record, line in zip(records, lines, strict=True):
-            assert (record.question, list(record.answers)) == (line["question"], line["answer"])
-        assert [record.number_range for record in records] == [None, (120.0, 170.0), None, None]

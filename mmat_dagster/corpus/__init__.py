@@ -1,6 +1,7 @@
 """The embedded default corpus: samples for every source, drawn and written by the project itself.
 
     write_corpus(Path("corpus"))  ->  corpus/tabmwp, corpus/visual_cot, ... in the five publishers' own layouts
+    ensure_corpus(Path("corpus"))  ->  the same, and corpus/benchmarks to compare them with
 
 Who has no data yet gets real files to run on. The same seed gives the same pictures, however many records there are and
 however many cores draw them. Adding a source is one file and one line in GENERATORS.
@@ -10,14 +11,18 @@ import errno
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 
-from mmat_dagster.corpus import infoseek, llava_cot, tabmwp, the_cauldron, visual_cot
+from mmat_dagster.corpus import benchmarks, infoseek, llava_cot, tabmwp, the_cauldron, visual_cot
 from mmat_dagster.corpus.crew import Crew, Report, hire, tell_nobody
 from mmat_dagster.corpus.infoseek import encyclopedia
 from mmat_dagster.schema import SourceName
 
-__all__ = ["GENERATORS", "Work", "encyclopedia", "ensure_corpus", "write_corpus"]
+# Beside the sources' folders of the sample corpus.
+BENCHMARKS = "benchmarks"
+
+__all__ = ["BENCHMARKS", "GENERATORS", "Work", "encyclopedia", "ensure_corpus", "write_corpus"]
 
 GENERATORS: dict[SourceName, Callable[[Path, int, Crew], None]] = {
     "visual_cot": visual_cot.generate,
@@ -60,13 +65,14 @@ def write_corpus(
 
 
 def ensure_corpus(folder: Path, records: int) -> None:
-    """Write the whole corpus to `folder`, all sources at once, unless it is there; several processes may do so."""
+    """Write the whole corpus and its benchmark to `folder`, unless it is there; several processes may do so."""
     if folder.is_dir():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as unfinished:
         complete = Path(unfinished) / folder.name
         write_corpus(complete, records)
+        benchmarks.generate(complete / BENCHMARKS, complete, Random(0))
         try:
             complete.rename(folder)
         except OSError as error:

@@ -23,7 +23,7 @@ from mmat_dagster.corpus.charts import draw_chart
 NAME = "sample_vqa"
 DRAWN = 8
 # Their questions are short: the sources ask them too, and of other pictures.
-SCENES = (signs.draw_road_sign, signs.draw_label, signs.draw_shop)
+SCENES = (signs.draw_road_sign, signs.draw_shop)
 
 
 @dataclass(frozen=True, kw_only=True)

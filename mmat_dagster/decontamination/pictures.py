@@ -7,7 +7,9 @@ import numpy as np
 from mmat_dagster.likeness import aspects, difference, has_contrast, hashes
 
 # Re-encoding and resizing turn at most 22 of the 256 bits, a trimmed edge of 1 % up to 60.
-RADIUS = 48
+MAX_TURNED = 48 / 256
+# Fewer bits that are sure in both pictures say nothing.
+MIN_COMPARED = 8
 # In thousandths of a doubling: resizing small pictures rounds their sides, a trimmed edge changes one of them.
 ASPECT_REACH = 100
 # Nobody needs all of a benchmark's pictures that a common one may look like.
@@ -16,13 +18,15 @@ GREY_LEVELS = 255
 
 
 class PictureSearch:
-    """The distinct pictures of all benchmarks."""
+    """The distinct pictures of all benchmarks, in the order of their aspects: only a stretch of it can be alike."""
 
     def __init__(self, likenesses: Sequence[bytes]) -> None:
-        """Number the pictures in order."""
+        """Number the pictures as they come."""
+        shapes = aspects(likenesses)
         self._likenesses = likenesses
-        self._hashes = hashes(list(likenesses))
-        self._aspects = aspects(list(likenesses))
+        self._numbers = np.argsort(shapes, kind="stable")
+        self._aspects = shapes[self._numbers]
+        self._hashes = hashes([likenesses[number] for number in self._numbers])
 
     def find(self, likeness: bytes) -> list[tuple[int, float]]:
         """Return the numbers of pictures that look like this one with a score up to 1.0, the nearest hashes first."""
@@ -32,8 +36,14 @@ class PictureSearch:
         return [(number, 1 - levels / GREY_LEVELS) for number, levels in found if levels is not None]
 
     def _nearest(self, likeness: bytes) -> list[int]:
-        turned = np.bitwise_count(self._hashes ^ hashes([likeness])[0]).sum(axis=1)
-        shaped = np.abs(self._aspects - aspects([likeness])[0]) <= ASPECT_REACH
-        near = np.flatnonzero((turned <= RADIUS) & shaped)
-        numbers: list[int] = near[np.argsort(turned[near], kind="stable")[:NEAREST]].tolist()
+        aspect = aspects([likeness])[0]
+        first, last = np.searchsorted(self._aspects, (aspect - ASPECT_REACH, aspect + ASPECT_REACH + 1))
+        mine, theirs = hashes([likeness]), self._hashes
+        sure = mine.sure & theirs.sure[:, first:last]
+        compared = np.bitwise_count(sure).sum(axis=0, dtype=np.int64)
+        turned = np.bitwise_count((mine.bits ^ theirs.bits[:, first:last]) & sure).sum(axis=0, dtype=np.int64)
+        share = turned / np.maximum(compared, 1)
+        near = np.flatnonzero((share <= MAX_TURNED) & (compared >= MIN_COMPARED))
+        nearest = near[np.argsort(share[near], kind="stable")[:NEAREST]]
+        numbers: list[int] = self._numbers[first + nearest].tolist()
         return numbers

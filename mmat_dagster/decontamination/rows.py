@@ -4,7 +4,6 @@ A JSON file is an array or an object of records, an object that holds such an ar
 """
 
 import csv
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmat_dagster.sources.layout import LONGEST, Raw, read_entries, read_lines
+from mmat_dagster.sources import json_files
+from mmat_dagster.sources.scanning import LONGEST
 
 # Parquet rows in memory at a time: a row brings its images along.
 BATCH = 16
@@ -54,26 +54,24 @@ def _read_json(path: Path) -> Iterator[Row | Broken]:
         yield from _read_json_lines(path)
         return
     alone: dict[str, object] = {}
-    for raw in read_entries(path):
-        value = _parse(raw)
+    for number, key, value in json_files.read_entries(path, object):
         if isinstance(value, dict):
-            yield _row(value, raw.key or f"{path.name}:{raw.number}", raw.number)
-        elif isinstance(value, Broken):
-            yield value
-        elif raw.key and len(alone) < FIELDS:
-            alone[raw.key] = value
-            yield from _listed(value, f"{path.name}:{raw.key}")
+            yield _row(value, key or f"{path.name}:{number}", number)
+        elif isinstance(value, json_files.Broken):
+            yield Broken(where=value.where, problem=value.complaint)
+        elif key and len(alone) < FIELDS:
+            alone[key] = value
+            yield from _listed(value, f"{path.name}:{key}")
     if alone:
         yield _row(alone, f"{path.parent.name}/{path.stem}", 1)
 
 
 def _read_json_lines(path: Path) -> Iterator[Row | Broken]:
-    for raw in read_lines(path):
-        value = _parse(raw)
-        if isinstance(value, Broken):
-            yield value
+    for number, value in json_files.read_lines(path, object):
+        if isinstance(value, json_files.Broken):
+            yield Broken(where=value.where, problem=value.complaint)
         elif isinstance(value, dict):
-            yield _row(value, raw.where, raw.number)
+            yield _row(value, f"{path.name}:{number}", number)
 
 
 def _read_parquet(path: Path) -> Iterator[Row | Broken]:
@@ -87,19 +85,26 @@ def _read_parquet(path: Path) -> Iterator[Row | Broken]:
 
 def _read_table(path: Path) -> Iterator[Row | Broken]:
     """Yield the rows of a table; those that name another row for their image follow it and have a copy."""
-    sharing: dict[str, list[Row]] = {}
     shared = _references(path)
+    sharing = _sharing(path, shared) if shared else {}
     for row in _table_rows(path):
-        if isinstance(row, Row) and (meant := shared.get(row.number)):
-            sharing.setdefault(meant, []).append(row)
-        elif isinstance(row, Broken):
+        if isinstance(row, Broken):
             yield row
-    for row in _table_rows(path):
-        if isinstance(row, Row) and row.number not in shared:
+            continue
+        if row.number not in shared:
             yield row
-            for other in sharing.pop(str(row.fields.get("index")), ()):
-                yield _row({**other.fields, "image": row.fields.get("image")}, other.name, other.number)
+        for other in sharing.pop(str(row.fields.get("index")), ()):
+            yield _row({**other.fields, "image": row.fields.get("image")}, other.name, other.number)
     yield from (row for rows in sharing.values() for row in rows)
+
+
+def _sharing(path: Path, shared: Mapping[int, str]) -> dict[str, list[Row]]:
+    """Return the rows that name another one, by its index."""
+    sharing: dict[str, list[Row]] = {}
+    for row in _table_rows(path):
+        if isinstance(row, Row) and row.number in shared:
+            sharing.setdefault(shared[row.number], []).append(row)
+    return sharing
 
 
 def _references(path: Path) -> dict[int, str]:
@@ -131,7 +136,7 @@ def _table_rows(path: Path) -> Iterator[Row | Broken]:
 def _holds_lines(path: Path) -> bool:
     with path.open("rb") as file:
         first, second = file.readline(FIRST_LINE), file.readline(FIRST_LINE)
-    return bool(second.strip()) and isinstance(_parse(Raw(text=first, where="", number=1)), dict)
+    return bool(second.strip()) and isinstance(json_files.parse(first, json_files.decoder(object), ""), dict)
 
 
 def _listed(value: object, name: str) -> Iterator[Row]:
@@ -142,13 +147,6 @@ def _listed(value: object, name: str) -> Iterator[Row]:
 
 def _row(fields: Mapping[str, object], name: str, number: int) -> Row:
     return Row(fields={key.casefold(): value for key, value in fields.items()}, name=name, number=number)
-
-
-def _parse(raw: Raw) -> object:
-    try:
-        return json.loads(raw.text.decode("utf-8-sig", "replace"), strict=False)
-    except (ValueError, RecursionError) as error:
-        return Broken(where=raw.where, problem=told(error))
 
 
 def told(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """The five published datasets: READERS, by the names that are their partitions and their folders."""
 
+import os
 from pathlib import Path
 
 from mmat_dagster.schema import SourceName
@@ -22,6 +23,20 @@ def check_layout(name: SourceName, folder: Path) -> Path:
     advice = f"It should hold {', '.join(reader.expects)} as published by {reader.publisher}."
     if not folder.is_dir():
         raise SourceAbsent(f"{sought} does not exist. {advice}")
-    if not reader.annotation_files(folder):
+    files = reader.annotation_files(folder)
+    if not files:
         raise SourceLayoutError(f"{sought} holds none of its annotation files. {advice}")
+    for path in files:
+        problem = _problem(path)
+        if problem:
+            raise SourceLayoutError(f"{sought} holds {path.relative_to(folder)}, which {problem}. {advice}")
     return folder
+
+
+def _problem(path: Path) -> str:
+    """Return what keeps a file from being read; nothing where it can be."""
+    if not path.is_file():
+        return "is no file"
+    if not os.access(path, os.R_OK, effective_ids=True):
+        return "may not be read"
+    return ""

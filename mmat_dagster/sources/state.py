@@ -9,13 +9,14 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from mmat_dagster.fanout import map_in_threads
 from mmat_dagster.filebook import FileBook, Stamp, sha256_of
+from mmat_dagster.sources.layout import SourceError
 
 # Downloaders and file browsers keep their own things in hidden files.
 HIDDEN = "."
@@ -34,7 +35,10 @@ class FileState:
 
 
 def source_state(folder: Path, book: FileBook, workers: int = 1, tell: Callable[[int], None] = lambda _: None) -> str:
-    """Return the fingerprint of all files below `folder`; `tell` hears every now and then how many were looked at."""
+    """Return the fingerprint of all files below `folder`; `tell` hears every now and then how many were looked at.
+
+    Raises SourceError where a folder may not be entered.
+    """
     digest = hashlib.sha256()
     number = 0
     for number, state in enumerate(read_states(folder, book, workers), start=1):
@@ -55,7 +59,7 @@ def read_states(folder: Path, book: FileBook, workers: int = 1) -> Iterator[File
 def _directories(folder: Path) -> Iterator[Path]:
     """Yield `folder` and the directories below it; links are not followed, so there is an end to it."""
     yield folder
-    with suppress(PermissionError), os.scandir(folder) as entries:
+    with _listed(folder) as entries:
         below = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
     for name in below:
         if not name.startswith(HIDDEN):
@@ -81,13 +85,22 @@ def _states(directory: Path, place: Path, book: FileBook, workers: int) -> Itera
 def _files(directory: Path) -> Iterable[tuple[str, Stamp | None]]:
     """Return the files of a directory with their stamps; None for what is no regular file and is never opened."""
     found: list[tuple[str, Stamp | None]] = []
-    with suppress(PermissionError), os.scandir(directory) as entries:
+    with _listed(directory) as entries:
         for entry in entries:
             if entry.name.startswith(HIDDEN) or entry.is_dir(follow_symlinks=False):
                 continue
             with suppress(FileNotFoundError):  # gone since the directory was listed
                 found.append((entry.name, _stamp(entry)))
     return found
+
+
+@contextmanager
+def _listed(directory: Path) -> "Iterator[Iterable[os.DirEntry[str]]]":
+    try:
+        with os.scandir(directory) as entries:
+            yield entries
+    except PermissionError as error:
+        raise SourceError(f"The folder {directory} may not be entered: {error.strerror}") from error
 
 
 def _stamp(entry: "os.DirEntry[str]") -> Stamp | None:

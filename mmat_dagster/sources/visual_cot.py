@@ -17,164 +17,162 @@ viscot_363k.json, the same questions merged for training, one entry; read only w
     {"from": "human", "value": "<image>"}, {"from": "gpt", "value": "A lamp."}]}
 """
 
-import math
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
-from pydantic import JsonValue
-
 from mmat_dagster.schema import Annotations, Box, Rejection, SourceRecord
-from mmat_dagster.sources.layout import Raw, RawRecord, Reader, parse, read_entries, read_lines, reject, settle
+from mmat_dagster.sources.json_files import Broken, RawRecord, read_entries, read_lines
+from mmat_dagster.sources.layout import Reader, licence_name, settle, unreadable
+from mmat_dagster.sources.nouns import phrase_of
 from mmat_dagster.sources.wording import guess_answer_type
 
-LICENCE = "Apache-2.0"
 MERGED = "viscot_363k.json"
-UNNAMED = "answer region"
 
+# The repository keeps the parts' files in the one folder, the dataset in the other.
+_LINE_FOLDERS = ("viscot_dataset", "metadata")
 # The parts' images lie in `cot`; the published archive unpacks into `cot_image_data`.
 _IMAGE_FOLDERS = ("cot", "cot_image_data")
-_PHRASE_WORDS = 4
-_BOX_REQUEST = re.compile(r"\s*Please provide the bounding box coordinate of the region\b.*", re.DOTALL)
-_PICTURE = re.compile(r"picture|image|photo|photograph|side", re.IGNORECASE)
-_ARTICLE = re.compile(r"the|an?|this|that|these|those|his|her|its|their", re.IGNORECASE)
-_OPENING = re.compile(r"what|which|whose|many|much", re.IGNORECASE)
-_STOP = re.compile(
-    r"is|are|was|were|be|been|being|am|do|does|did|has|have|had|can|could|will|would|should|may|might|must"
-    r"|in|on|at|of|to|from|for|by|with|without|near|under|over|above|below|behind|beside|between|among|inside|outside"
-    r"|into|onto|through|during|about|against|along|around|across|after|before|within|and|or|but|not|than|as|if"
-    r"|that|which|who|whom|whose|what|where|when|why|how|there|here"
-    r"|says?|said|looks?|means?|shown?|shows|seems?|wears?|holds?|goes|comes?|reads?|made|makes?|called|appears?"
-    r"|belongs?|sits?|stands?|taken|used|found|worn|held|seen|located|depicted|displayed|mentioned|written|given|printed",
-    re.IGNORECASE,
+# TextCaps asks about TextVQA's images, which are published once.
+_SHARED_IMAGES = {"textcap": "textvqa"}
+_SUFFIX = "_cot_train.jsonl"
+_BOX_REQUEST = re.compile(
+    r"\s*Please (?:think step by step and )?provide the bounding box coordinate of the region\b.*", re.DOTALL
 )
-_WORD = re.compile(r"[^\W_][\w'’&/-]*|[^\w\s]")
+_NUMBERS = frozenset({int, float})
 
 
-class _Question(RawRecord):
+class _Question(RawRecord, frozen=True, kw_only=True):
     question: str
     answer: str
     image: str
     width: float | None = None
     height: float | None = None
-    bboxs: tuple[JsonValue, ...] = ()
+    bboxs: tuple[object, ...] = ()
+    # Some parts bring further spellings of the answer, or the answer as a sentence.
+    possible_answers: object = None
+    full_answer: object = None
 
 
-class _Message(RawRecord):
+class _Message(RawRecord, frozen=True, kw_only=True):
     value: str
 
 
-class _Dialogue(RawRecord):
+class _Dialogue(RawRecord, frozen=True, kw_only=True):
     image: list[str]
     conversations: list[_Message]
-
-
-def phrase_of(question: str) -> str:
-    """Return the short noun phrase that `question` is about: `company` in "What is the company in the invoice?"."""
-    words = _WORD.findall(question)
-    starts = [at for at, word in enumerate(words, start=1) if _ARTICLE.fullmatch(word)]
-    starts += [at for at, word in enumerate(words, start=1) if _OPENING.fullmatch(word)]
-    phrases = (_noun_phrase(words[start:]) for start in starts)
-    return next((phrase for phrase in phrases if phrase), UNNAMED)
+    dataset: str = ""
 
 
 def annotation_files(folder: Path) -> list[Path]:
     """Return the parts' files or, where none is there, the merged one."""
+    lines = (sorted((folder / name).glob(f"*{_SUFFIX}")) for name in _LINE_FOLDERS)
     merged = folder / MERGED
-    return sorted((folder / "viscot_dataset").glob("*_cot_train.jsonl")) or [merged] * merged.is_file()
+    return next(filter(None, lines), [merged] * merged.is_file())
 
 
 def read(folder: Path) -> Iterator[SourceRecord | Rejection]:
     """Yield every question of the files that `annotation_files` finds."""
     images = next((name for name in _IMAGE_FOLDERS if (folder / name).is_dir()), _IMAGE_FOLDERS[0])
     for path in annotation_files(folder):
-        if path.name == MERGED:
-            yield from (_read_dialogue(raw, images) for raw in read_entries(path))
+        yield from _read_merged(path, images) if path.name == MERGED else _read_part(path, images)
+
+
+def _read_part(path: Path, images: str) -> Iterator[SourceRecord | Rejection]:
+    part, file = path.name.removesuffix(_SUFFIX), f"{path.name}:"
+    place = _image_folder(path.parents[1], images, part)
+    for number, found in read_lines(path, _Question):
+        record_id = f"visual_cot/{part}/{number}"
+        if isinstance(found, Broken):
+            yield unreadable("visual_cot", record_id, found)
+            continue
+        boxes = _boxes(found.bboxs, found.question, found.width, found.height) if found.bboxs else ()
+        image = found.image if found.image[:1] == "/" else place + found.image
+        answers: tuple[str, ...] = (found.answer,)
+        if found.possible_answers or found.full_answer:
+            answers = _answers(found.answer, found.possible_answers, found.full_answer)
+        yield settle(_record(record_id, part, found.question, answers, image, boxes), file, number)
+
+
+def _image_folder(folder: Path, images: str, part: str) -> str:
+    shared = _SHARED_IMAGES.get(part, part)
+    name = part if (folder / images / part).is_dir() else shared
+    return f"{images}/{name}/"
+
+
+def _answers(answer: str, *others: object) -> tuple[str, ...]:
+    """Return the answer and, behind it, the strings among the others."""
+    further = chain.from_iterable(other if isinstance(other, list) else [other] for other in others)
+    return tuple(dict.fromkeys([answer, *(one for one in further if isinstance(one, str))]))
+
+
+def _read_merged(path: Path, images: str) -> Iterator[SourceRecord | Rejection]:
+    file = f"{path.name}: entry "
+    for number, _, found in read_entries(path, _Dialogue):
+        record_id = f"visual_cot/363k/{number}"
+        if isinstance(found, Broken):
+            yield unreadable("visual_cot", record_id, found)
+        elif not found.image or len(found.conversations) < 2:
+            yield unreadable("visual_cot", record_id, f"{file}{number}: no image or no reply")
         else:
-            part = path.name.removesuffix("_cot_train.jsonl")
-            yield from (_read_question(raw, part, images) for raw in read_lines(path))
+            yield settle(_read_dialogue(record_id, found, images), file, number)
 
 
-def _read_question(raw: Raw, part: str, images: str) -> SourceRecord | Rejection:
-    record_id = f"visual_cot/{part}/{raw.number}"
-    found = parse(raw, _Question, "visual_cot", record_id)
-    if isinstance(found, Rejection):
-        return found
-    boxes = _boxes(found.bboxs, phrase_of(found.question), (found.width or math.inf, found.height or math.inf))
-    record = _record(record_id, part, found.question, found.answer, Path(images, part, found.image), boxes)
-    return settle(record, raw.where)
-
-
-def _read_dialogue(raw: Raw, images: str) -> SourceRecord | Rejection:
-    record_id = f"visual_cot/363k/{raw.number}"
-    found = parse(raw, _Dialogue, "visual_cot", record_id)
-    if isinstance(found, Rejection):
-        return found
-    if not found.image or len(found.conversations) < 2:
-        return reject("visual_cot", record_id, "unreadable record", f"{raw.where}: no image or no reply")
+def _read_dialogue(record_id: str, found: _Dialogue, images: str) -> SourceRecord:
     paths = [name.partition("###") for name in found.image]
     place = PurePosixPath(paths[0][0])
     question = _BOX_REQUEST.sub("", found.conversations[0].value.replace("<image>", "")).strip()
-    boxes = _boxes((_corner_list(corners) for _, mark, corners in paths if mark), phrase_of(question), None)
-    part = place.parts[1] if len(place.parts) > 2 else "unknown"  # cot / part / image
-    below = place.relative_to("cot") if place.is_relative_to("cot") else place
-    image = Path(images, below) if place.is_relative_to("cot") else Path(place)
-    return settle(_record(record_id, part, question, found.conversations[-1].value.strip(), image, boxes), raw.where)
+    boxes = _boxes([_corner_list(corners) for _, mark, corners in paths if mark], question)
+    part = found.dataset or (place.parts[1] if len(place.parts) > 2 else "unknown")  # cot / part / image
+    image = images / place.relative_to("cot") if place.is_relative_to("cot") else place
+    return _record(record_id, part, question, (found.conversations[-1].value.strip(),), str(image), boxes)
 
 
-def _record(record_id: str, part: str, question: str, answer: str, image: Path, boxes: tuple[Box, ...]) -> SourceRecord:
+def _record(
+    record_id: str, part: str, question: str, answers: tuple[str, ...], image: str, boxes: tuple[Box, ...]
+) -> SourceRecord:
     return SourceRecord(
         id=record_id,
         source="visual_cot",
         part=part,
         question=question.strip(),
-        answers=(answer,),
-        answer_type=guess_answer_type(answer),
+        answers=answers,
+        answer_type=guess_answer_type(answers[0]),
         images=(image,),
         annotations=Annotations(boxes=boxes),
-        licence=LICENCE,
+        licence=licence_name("visual_cot", part),
     )
 
 
-def _boxes(raw: Iterable[JsonValue], phrase: str, size: tuple[float, float] | None) -> tuple[Box, ...]:
-    """Return the boxes that span an area inside the image: some published ones do not, their questions are sound."""
-    corners = (_corners(one, size or (math.inf, math.inf)) for one in raw)
-    return tuple(Box(phrase=phrase, x1=c[0], y1=c[1], x2=c[2], y2=c[3]) for c in corners if c)
+def _boxes(
+    raw: Iterable[object], question: str, width: float | None = None, height: float | None = None
+) -> tuple[Box, ...]:
+    """Return the boxes that span an area inside the image, each once: some do not, their questions are sound."""
+    found = dict.fromkeys([_corners(one, width, height) for one in raw])
+    found.pop(None, None)
+    phrase = phrase_of(question) if found else ""
+    return tuple([Box(phrase=phrase, x1=c[0], y1=c[1], x2=c[2], y2=c[3]) for c in found if c])
 
 
-def _corners(raw: JsonValue, size: tuple[float, float]) -> tuple[float, float, float, float] | None:
-    if not isinstance(raw, list):
+def _corners(raw: object, width: float | None, height: float | None) -> tuple[float, float, float, float] | None:
+    if not isinstance(raw, list) or len(raw) != 4 or not _NUMBERS.issuperset(map(type, raw)):
         return None
-    numbers = [float(one) for one in raw if isinstance(one, int | float) and not isinstance(one, bool)]
-    if len(numbers) != len(raw) or len(numbers) != 4:
-        return None
-    x1, y1, x2, y2 = numbers
-    return (x1, y1, x2, y2) if 0 <= x1 < x2 <= size[0] and 0 <= y1 < y2 <= size[1] else None
+    x1, y1, x2, y2 = float(raw[0]), float(raw[1]), float(raw[2]), float(raw[3])
+    inside = x2 <= (width or x2) and y2 <= (height or y2)
+    return (x1, y1, x2, y2) if 0 <= x1 < x2 and 0 <= y1 < y2 and inside else None
 
 
-def _corner_list(text: str) -> list[JsonValue]:
+def _corner_list(text: str) -> list[float]:
     """Return the four numbers of `[446, 246, 502, 345]`; nothing where they are no pixels but shares of the image."""
     numbers = [float(one) for one in re.findall(r"-?\d+(?:\.\d+)?", text)]
-    return [] if sum(numbers) < 5 else list(numbers)
-
-
-def _noun_phrase(words: list[str]) -> str:
-    """Return the words up to the first that cannot belong to a noun; none where that is no useful name."""
-    phrase: list[str] = []
-    for word in words:
-        verb = bool(phrase) and len(word) > 4 and word.endswith("ing")
-        if verb or _STOP.fullmatch(word) or not word[0].isalnum():
-            break
-        phrase.append(word)
-    named = 0 < len(phrase) <= _PHRASE_WORDS and not _PICTURE.fullmatch(phrase[-1])
-    return " ".join(phrase) if named else ""
+    return [] if sum(numbers) < 5 else numbers
 
 
 READER = Reader(
     name="visual_cot",
     publisher="Hugging Face dataset deepcs233/Visual-CoT",
-    expects=("viscot_dataset/*_cot_train.jsonl", MERGED),
-    licence=LICENCE,
+    expects=(f"viscot_dataset/*{_SUFFIX}", MERGED),
     read=read,
     annotation_files=annotation_files,
 )

@@ -1,7 +1,10 @@
 """What sources write around a question and its answer: answer styles, instructions to the model, lettered choices."""
 
 import re
+from functools import lru_cache
 from itertools import takewhile
+
+import msgspec
 
 from mmat_dagster.schema import AnswerType
 
@@ -15,26 +18,40 @@ _ADDRESS = (
     r"(?:please )?(?:answer|respond|reply|give|write|keep|make|be|offer|provide|ensure|your|short|quick|concise)\b"
 )
 _BREVITY = r"(?:brief|briefly|brevity|short|succinct|concise|concisely|terse|compact|snappy|quick response)"
-_BRIEFLY = re.compile(rf"(?=.*\b{_BREVITY}\b){_ADDRESS}[^?\n]*", re.IGNORECASE)
+_BRIEFLY = re.compile(rf"(?={_ADDRESS})(?=.*\b{_BREVITY}\b){_ADDRESS}[^?\n]*", re.IGNORECASE)
 _IN_FORM = re.compile(
     r"(?:please )?(?:answer|respond|reply)\b[^?\n]*\b(?:letter|yes or no|single word|word or phrase)\b[^?\n]*",
     re.IGNORECASE,
 )
-_TO_ALL = re.compile(rf"(?=.*\b{_BREVITY}\b)(?:for each of|{_ADDRESS})[^?\n]*", re.IGNORECASE)
+_TO_ALL = re.compile(rf"(?=for each of|{_ADDRESS})(?=.*\b{_BREVITY}\b)(?:for each of|{_ADDRESS})[^?\n]*", re.IGNORECASE)
+# Every instruction has one of these in it: most questions have none.
+_TELLING = (
+    *("brief", "brevity", "short", "succinct", "concise", "terse", "compact", "snappy", "quick response"),
+    *("letter", "yes or no", "single word", "word or phrase"),
+)
 _SENTENCE_END = re.compile(r"(?<=[.?!:])\s+")
-_CHOICE_LINE = re.compile(r"\s*\(?([A-Z])[.:)]\s*(.*?)\s*")
+_CHOICE_LINE = re.compile(r"\s*\(?([A-Z])[.:)]\s*")
 _CHOICE_MARK = re.compile(r"(?:^|(?<=\s))\(?([A-Z])[.:)]\s+")
 _CHOICES_TITLE = re.compile(r"\s*(?:choices|options)\s*:?\s*", re.IGNORECASE)
 _LETTER = re.compile(r"(?:(?:the )?(?:correct )?answer(?: is|:)\s*)?\(?([A-Z])\)?(?:[.:)]\s*(.*?))?", re.IGNORECASE)
 _ABBREVIATION = re.compile(r"(?:\b[^\W\d_]\.){2,}$")
 
 
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A question, its choices and its answer as the foundation stage wants them."""
+
+    question: str
+    choices: tuple[str, ...] = ()
+    answer: str
+    answer_type: AnswerType
+
+
 def guess_answer_type(answer: str) -> AnswerType:
     """Return how a gold answer without choices reads."""
     plain = answer.strip().rstrip(".")
-    if plain.casefold() in {"yes", "no"}:
+    if len(plain) <= 3 and plain.casefold() in {"yes", "no"}:
         return "yes_no"
-    if _AMOUNT.fullmatch(plain):
+    if not plain[-1:].isalpha() and _AMOUNT.fullmatch(plain):
         return "number"
     return "free_text" if len(plain.split()) > PHRASE_WORDS else "word_or_phrase"
 
@@ -42,25 +59,33 @@ def guess_answer_type(answer: str) -> AnswerType:
 def strip_instructions(text: str) -> str:
     """Return `text` without the sentences before and after the question that say how to answer."""
     text = text.strip()
-    first, _, below = text.partition("\n")
-    if below.strip() and _TO_ALL.fullmatch(first.strip()):
-        text = below.strip()
-    return _strip_last(text)
+    lowered = text.lower()
+    for telling in _TELLING:
+        if telling in lowered:
+            return _strip_around(text)
+    return text
 
 
 def split_choices(text: str) -> tuple[str, tuple[str, ...]]:
     """Return the question and its lettered choices without their letters; none where `text` shows none."""
-    lines = text.strip().split("\n")
-    for start in range(len(lines) - 2, 0, -1):
-        marks = [_CHOICE_LINE.fullmatch(line) for line in lines[start:]]
-        choices = tuple(mark[2] for index, mark in enumerate(marks) if mark and mark[1] == chr(ord("A") + index))
-        if len(choices) == len(marks):
-            return _without_title(lines[:start]), choices
-    return _split_inline(text.strip())
+    text = text.strip()
+    # Choices are two at least.
+    if "B." not in text and "B)" not in text and "B:" not in text:
+        return text, ()
+    lines = text.split("\n")
+    last = _CHOICE_LINE.match(lines[-1])
+    start = len(lines) - _place(last) if last else 0
+    if last and _place(last) > 1 and start > 0:
+        marks = [_CHOICE_LINE.match(line) for line in lines[start:]]
+        if all(mark and _place(mark) == place for place, mark in enumerate(marks, start=1)):
+            return _without_title(lines[:start]), tuple(mark.string[mark.end() :].rstrip() for mark in marks if mark)
+    return _split_inline(text)
 
 
 def read_letter(answer: str, choices: tuple[str, ...]) -> str | None:
     """Return the letter of an answer such as `B`, `(B)`, `Answer: B` or, with choice B's own text behind it, `B. 7`."""
+    if len(answer) == 1 and "A" <= answer <= "Z":
+        return answer
     match = _LETTER.fullmatch(answer.strip())
     if match is None:
         return None
@@ -79,6 +104,17 @@ def strip_full_stop(answer: str) -> str:
     return plain[:-1].rstrip() or plain
 
 
+def _place(mark: re.Match[str]) -> int:
+    return ord(mark[1]) - ord("A") + 1
+
+
+def _strip_around(text: str) -> str:
+    first, _, below = text.partition("\n")
+    if below.strip() and _TO_ALL.fullmatch(first.strip()):
+        text = below.strip()
+    return _strip_last(text)
+
+
 def _strip_last(text: str) -> str:
     above, _, last = text.rpartition("\n")
     sentences = _SENTENCE_END.split(last.strip())
@@ -89,6 +125,8 @@ def _strip_last(text: str) -> str:
     return text
 
 
+# The same few instructions follow many questions.
+@lru_cache(maxsize=256)
 def _is_instruction(sentence: str) -> bool:
     return bool(_BRIEFLY.fullmatch(sentence) or _IN_FORM.fullmatch(sentence))
 

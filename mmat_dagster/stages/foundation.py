@@ -8,7 +8,7 @@
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Protocol
 
 from mmat_dagster.duplicates import Seen, id_key, question_key
@@ -18,6 +18,9 @@ from mmat_dagster.questions import lay_out_question
 from mmat_dagster.schema import ImageRef, Leak, LeakPolicy, Rejection, RejectionReason, Sample, SourceRecord
 from mmat_dagster.source_images import ImageExaminer, Look, Unusable
 from mmat_dagster.sources.layout import reject
+
+# A rejection's detail shows so much of an image's path.
+PATH_CHARS = 300
 
 
 class LeakGuard(Protocol):
@@ -160,16 +163,16 @@ def _reject_image(record: SourceRecord, outcomes: Sequence[Examined | Unusable])
     return _reject(record, problem.reason, f"{named}: {problem.detail}" if problem.detail else named)
 
 
-def _printable(path: Path) -> str:
-    text = path.as_posix()
-    return text if text.isprintable() else repr(text)
+def _printable(path: str) -> str:
+    text = path if path.isprintable() else repr(path)
+    return text if len(text) <= PATH_CHARS else f"{text[:PATH_CHARS]}..."
 
 
 def _tell(leak: Leak) -> str:
     return f"{leak.evidence} as {leak.benchmark} {leak.item} ({leak.score:.2f})"
 
 
-def _reference(image: Path | bytes, found: Examined) -> ImageRef:
+def _reference(image: str | bytes, found: Examined) -> ImageRef:
     if isinstance(image, bytes):
         return ImageRef(
             home="store",
@@ -178,4 +181,6 @@ def _reference(image: Path | bytes, found: Examined) -> ImageRef:
             width=found.width,
             height=found.height,
         )
-    return ImageRef(home="source", path=image.as_posix(), sha256=found.sha256, width=found.width, height=found.height)
+    return ImageRef(
+        home="source", path=PurePosixPath(image).as_posix(), sha256=found.sha256, width=found.width, height=found.height
+    )
