@@ -107,7 +107,7 @@ def examine_among_others(data: bytes, closely: Examination) -> Examined:
                 likeness = closely.liken(image)
     except UnidentifiedImageError as error:
         # Pillow's own message holds an address in memory, another one in every run.
-        raise UnreadableImage("not an image, or of a format that Pillow does not know") from error
+        raise UnreadableImage("not an image, or of a format that no source has") from error
     except DAMAGE as error:
         raise UnreadableImage(str(error).replace("\n", " ") or type(error).__name__) from error
     sha256 = hashlib.sha256(data).hexdigest()

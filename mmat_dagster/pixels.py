@@ -22,7 +22,7 @@ def read_rgb(source: Path | bytes) -> Image.Image:
             _check_size(image)
             return to_rgb(image)
     except UnidentifiedImageError:
-        raise OSError("not an image, or of a format that Pillow does not know") from None
+        raise OSError("not an image, or of a format that no source has") from None
     except OSError:
         raise
     except DAMAGE as error:

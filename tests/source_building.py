@@ -21,15 +21,19 @@ def ignore(progress: Progress) -> None:
     """Report to nobody."""
 
 
+class OutOfPatience(BaseException):
+    """What was waited for did not end. No OSError: who minds those is not to mind this."""
+
+
 @contextmanager
 def patience(seconds: float = PATIENCE_S) -> Iterator[None]:
     """Fail where the body takes longer than anything here may, be it inside a system call."""
 
     def give_up(number: int, frame: FrameType | None) -> None:
-        raise TimeoutError(f"not done after {seconds} s")
+        raise OutOfPatience(f"not done after {seconds} s")
 
     before = signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1)
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ import pytest
 from PIL import EpsImagePlugin
 
 from mmat_dagster.images import UnreadableImage, examine
+from mmat_dagster.pixels import read_rgb
 from mmat_dagster.schema import Sample, SourceName
 from tests.damaged_files import EPS, FILES
 from tests.damages import ANNOTATIONS, Damage
@@ -90,6 +91,8 @@ def test_a_program_that_is_named_like_an_image_is_not_run(tmp_path: Path, monkey
     monkeypatch.setattr(EpsImagePlugin, "gs_binary", str(interpreter))
     with pytest.raises(UnreadableImage, match="not an image"):
         examine(EPS)
+    with pytest.raises(OSError, match="not an image"):
+        read_rgb(EPS)
     assert not ran.exists()
 
 
