@@ -5,6 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
+# Run the tests with the Python $(1): side by side, then one by one those that want a quiet machine (`alone`).
+# The second pass runs whatever the first one has found; either one's failure counts.
+define run_tests
+$(1) -m pytest -n logical --maxprocesses 4 --dist worksteal -m 'not long and not alone'; many=$$?; \
+$(1) -m pytest -m 'alone and not long'; alone=$$?; \
+echo "side by side: $$(test $$many = 0 && echo passed || echo FAILED), alone: $$(test $$alone = 0 && echo passed || echo FAILED)"; \
+test $$many = 0 && test $$alone = 0
+endef
+
 .PHONY: demo dev test check lint format setup vision bench constraints lowest clean
 
 demo: $(VENV)/.core  ## build the sample corpus and materialize RR and ORR dialogues of all five sources
@@ -21,7 +30,7 @@ dev: $(VENV)/.core  ## the Dagster UI on http://127.0.0.1:3000
 	$(BIN)/dagster dev --host 127.0.0.1 --port 3000
 
 test: $(VENV)/.dev  ## the default test run: no key, no network, no accelerator
-	$(BIN)/python -m pytest
+	@$(call run_tests,$(BIN)/python)
 
 check: lint test  ## everything that must hold before a commit
 
@@ -56,7 +65,7 @@ lowest:  ## run the tests on the lower bounds of pyproject.toml
 	rm -rf .venv-lowest && $(PYTHON) -m venv .venv-lowest
 	sed -n '/^dependencies/,/^]/s/^ *"\([a-z0-9_-]*\)[^>]*>=\([0-9.]*\).*/\1==\2/p' pyproject.toml > .venv-lowest/bounds.txt
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint .venv-lowest/bounds.txt
-	.venv-lowest/bin/python -m pytest
+	@$(call run_tests,.venv-lowest/bin/python)
 
 clean:
 	rm -rf $(VENV) .venv-newest .venv-lowest data .dagster .tmp_dagster_home_*

@@ -1,11 +1,26 @@
 """Fixtures that several test files share."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.chat_server import ChatServer
 from tests.google_server import GoogleServer
+
+# No test asserts a time, and an example may take long while others use the machine.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+
+
+def pytest_configure() -> None:
+    """Heed SIGINT also where a shell runs pytest in the background and has it ignored.
+
+    Dagster treats SIGTERM as it finds SIGINT treated, and a pool of processes that ignore SIGTERM never ends.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

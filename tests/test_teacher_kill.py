@@ -20,6 +20,8 @@ from tests.teacher_server import Behaviour, TeacherServer
 from tests.teacher_worker import Worker, hire
 from tests.teaching import PRICES, Job, count_lines, read_files, write_problems
 
+# Moments are hit more surely, and sooner, where nobody else runs.
+pytestmark = pytest.mark.alone
 worker = teacher_worker.worker
 
 SAMPLES = range(1, 101)

@@ -13,6 +13,8 @@ from tests.teacher_server_limits import count_completion, count_prompt
 from tests.teacher_worker import Worker
 from tests.teaching import Job
 
+# The clock tells of the limits only where nobody else slows the requests down.
+pytestmark = pytest.mark.alone
 worker = teacher_worker.worker
 workers = teacher_worker.workers
 

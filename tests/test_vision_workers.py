@@ -19,6 +19,8 @@ from mmat_dagster.tools import Failed, OperatorUnavailable, Sight
 from resources.vision_worker import ModelSpec, Task
 from resources.vision_workers import Handling, VisionWorkers, close_workers, open_workers
 
+# What waits behind a worker's nap has to be there before the nap ends.
+pytestmark = pytest.mark.alone
 ROOT = Path(__file__).resolve().parents[1]
 # Has one worker look and the other one sleep, tells their process ids and waits for its end.
 LEAVES_WORKERS_BEHIND = """
