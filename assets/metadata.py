@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from assets.leaks import describe_leaks
 from mmat_dagster import parts
 from mmat_dagster.datasets import RECORDS
+from mmat_dagster.images import FORMATS
 from mmat_dagster.pipeline import Built, Pipeline
 from mmat_dagster.reading import to_markdown
 from mmat_dagster.schema import Sample
@@ -58,7 +59,7 @@ def _counts(title: str, counts: Mapping[str, int]) -> str:
 def _picture(pipeline: Pipeline, sample: Sample) -> str:
     path = pipeline.pictures.locate(sample.source, sample.images[0])
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             image.thumbnail((PICTURE_SIDE_PX, PICTURE_SIDE_PX))
             small = ImageOps.exif_transpose(image).convert("RGB")
     except OSError as error:  # moved since the sample was built: no reason to lose what was built from it

@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import ExifTags, Image
 
 from mmat_dagster.chat.models import TILE_PX, tile_scale
-from mmat_dagster.images import DAMAGE
+from mmat_dagster.images import DAMAGE, FORMATS
 from mmat_dagster.pixels import read_rgb
 
 # By how much a picture may shrink to save one row or one column of tiles.
@@ -118,7 +118,7 @@ def _to_border(scale: Fraction, side: int) -> Fraction:
 
 def _header(content: bytes) -> tuple[str | None, tuple[int, int]]:
     """Return the media type if a server shows these bytes as they are, and the size in upright pixels."""
-    with Image.open(BytesIO(content)) as image:
+    with Image.open(BytesIO(content), formats=FORMATS) as image:
         orientation = _orientation(image, content)
         media_type = None if orientation in TURNED else SENT_AS_THEY_ARE.get(image.format or "")
         return media_type, image.size[::-1] if orientation in LYING else image.size
@@ -144,7 +144,7 @@ def _draw(path: Path, content: bytes, size: tuple[int, int]) -> bytes:
 
 def _draft(content: bytes, size: tuple[int, int]) -> Image.Image | None:
     """Decode an upright JPEG no larger than scaling it to `size` needs; None where it is anything else."""
-    with Image.open(BytesIO(content)) as image:
+    with Image.open(BytesIO(content), formats=FORMATS) as image:
         is_plain = image.format == "JPEG" and image.mode in ("RGB", "L")
         if not is_plain or _orientation(image, content) in TURNED:
             return None

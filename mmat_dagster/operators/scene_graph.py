@@ -18,7 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from mmat_dagster import prompts
 from mmat_dagster.chat.asking import ask, malformed, parse_json
-from mmat_dagster.images import DAMAGE, LYING, ORIENTATION
+from mmat_dagster.images import DAMAGE, FORMATS, LYING, ORIENTATION
 from mmat_dagster.interfaces import ChatImage, ChatModel, ChatTurn, RowError
 from mmat_dagster.operators.observation import one_line
 from mmat_dagster.tools import Failed, Look
@@ -129,6 +129,6 @@ def chat_image(look: Look) -> ChatImage | Failed:
 
 
 def _size(path: Path) -> tuple[int, int]:
-    with Image.open(path) as image:
+    with Image.open(path, formats=FORMATS) as image:
         width, height = image.size
         return (height, width) if image.getexif().get(ORIENTATION) in LYING else (width, height)
