@@ -35,7 +35,7 @@ KINDS = (
     letters.draw_form,
     draw_portrait,
 )
-PARTS = ("docvqa", "dude", "flickr30k", "openimages", "sroie", "textcap", "textvqa", "visual7w")
+PARTS = ("docvqa", "dude", "flickr30k", "openimages", "sroie", "textcap", "textvqa", "v7w")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from mmat_dagster.sources.the_cauldron import READER
 
 LICENCES = [(source, part, licence) for source, parts in PARTS.items() for part, licence in parts.items()]
 # The folders of the two publishers whose parts are named by what they hold, not by the reader.
-VISUAL_COT = "cub docvqa dude flickr30k gqa infographicsvqa openimages sroie textcap textvqa visual7w vsr".split()
+VISUAL_COT = "cub docvqa dude flickr30k gqa infographicsvqa openimages sroie textcap textvqa v7w visual7w vsr".split()
 LLAVA_COT = "coco sqa chartqa geoqa+ clevr_v1.0 ai2d docvqa pisc".split()
 
 

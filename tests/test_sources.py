@@ -850,3 +850,12 @@ def test_no_damage_to_a_file_stops_a_reader(at: int, junk: bytes, cut: int, tmp_
         path.write_bytes(data[:at] + junk + data[at + cut :])
     sources: tuple[SourceName, ...] = ("tabmwp", "llava_cot", "the_cauldron")
     assert all(read(name, tmp_path) for name in sources)
+
+
+@pytest.mark.parametrize(("part", "images"), [("visual7w", "v7w"), ("v7w", "visual7w"), ("textcap", "textvqa")])
+def test_a_part_whose_images_go_by_another_name_finds_them(part: str, images: str, tmp_path: Path) -> None:
+    write_lines(tmp_path / "viscot_dataset" / f"{part}_cot_train.jsonl", RECEIPT)
+    (tmp_path / "cot" / images).mkdir(parents=True)
+    assert kept("visual_cot", tmp_path)[0].images == (f"cot/{images}/X1.jpg",)
+    (tmp_path / "cot" / part).mkdir()
+    assert kept("visual_cot", tmp_path)[0].images == (f"cot/{part}/X1.jpg",)

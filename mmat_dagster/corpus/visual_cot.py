@@ -27,7 +27,7 @@ PARTS: dict[str, tuple[Callable[[Random], MarkedPicture], ...]] = {
     "textcap": (signs.draw_plate, signs.draw_label),
     "dude": (draw_receipt, letters.draw_form),
     "openimages": (signs.draw_shop, draw_portrait),
-    "visual7w": (draw_portrait, signs.draw_signpost),
+    "v7w": (draw_portrait, signs.draw_signpost),
 }
 WEIGHTS = {
     "sroie": 4,
@@ -37,7 +37,7 @@ WEIGHTS = {
     "textcap": 2,
     "dude": 2,
     "openimages": 1,
-    "visual7w": 1,
+    "v7w": 1,
 }
 
 

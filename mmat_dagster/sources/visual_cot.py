@@ -34,8 +34,8 @@ MERGED = "viscot_363k.json"
 _LINE_FOLDERS = ("viscot_dataset", "metadata")
 # The parts' images lie in `cot`; the published archive unpacks into `cot_image_data`.
 _IMAGE_FOLDERS = ("cot", "cot_image_data")
-# TextCaps asks about TextVQA's images, which are published once.
-_SHARED_IMAGES = {"textcap": "textvqa"}
+# TextCaps asks about TextVQA's images, which are published once; Visual7W goes by two names.
+_SHARED_IMAGES = {"textcap": "textvqa", "v7w": "visual7w", "visual7w": "v7w"}
 _SUFFIX = "_cot_train.jsonl"
 _BOX_REQUEST = re.compile(
     r"\s*Please (?:think step by step and )?provide the bounding box coordinate of the region\b.*", re.DOTALL
