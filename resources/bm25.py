@@ -91,10 +91,13 @@ def build_index(passages: Iterable[tuple[Place, str]], folder: Path | None) -> B
     index = tantivy.Index(schema, path=str(folder) if folder else None)
     index.register_tokenizer("words", _analyzer())
     writer = index.writer(heap_size=WRITER_BYTES, num_threads=1)
-    for place, text in passages:
-        writer.add_document(tantivy.Document(words=_composed(text), offset=place.offset, number=place.number))
-    writer.commit()
-    writer.wait_merging_threads()
+    try:
+        for place, text in passages:
+            writer.add_document(tantivy.Document(words=_composed(text), offset=place.offset, number=place.number))
+        writer.commit()
+    finally:
+        # Its threads would write on in a folder that the next build wants to clear.
+        writer.wait_merging_threads()
     return _opened(index)
 
 
