@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from mmat_dagster import parts, wire
-from mmat_dagster.corpus import write_corpus
+from mmat_dagster.corpus import ensure_corpus
 from mmat_dagster.datasets import RECORDS
 from mmat_dagster.definitions import defs
 from mmat_dagster.environment import read_environment
@@ -49,13 +49,19 @@ def rejected(store: Path, dataset: DatasetName, source: SourceName) -> list[Reje
 
 
 def test_the_whole_graph_runs_offline_on_all_five_sources(instance: dg.DagsterInstance, tmp_path: Path) -> None:
-    write_corpus(tmp_path / "sources", records=4)
-    variables = {"MMAT_SOURCES": str(tmp_path / "sources"), "MMAT_STORE": str(tmp_path / "store")}
+    ensure_corpus(tmp_path / "sources", records=4)
+    variables = {
+        "MMAT_SOURCES": str(tmp_path / "sources"),
+        "MMAT_STORE": str(tmp_path / "store"),
+        "MMAT_BENCHMARKS": str(tmp_path / "sources" / "benchmarks"),
+    }
     result = materialize(instance, variables, tags=RANGE)
     assert result.success
     assert all(check.passed for check in result.get_asset_check_evaluations())
     for source in get_args(SourceName):
-        samples = read(tmp_path / "store", "source_qa", source)
+        samples = [sample.id for sample in read(tmp_path / "store", "source_qa", source)]
+        leaks = [item.record_id for item in rejected(tmp_path / "store", "source_qa", source)]
+        assert len(leaks) == (source in {"tabmwp", "infoseek"})
         dialogues = read(tmp_path / "store", "rr_dialogues", source)
         lost = [
             item.record_id
@@ -63,12 +69,15 @@ def test_the_whole_graph_runs_offline_on_all_five_sources(instance: dg.DagsterIn
             for item in rejected(tmp_path / "store", dataset, source)
         ]
         assert dialogues
-        assert sorted([*(dialogue.id for dialogue in dialogues), *lost]) == sorted(sample.id for sample in samples)
+        assert sorted([*(dialogue.id for dialogue in dialogues), *lost]) == sorted([*samples, *leaks])
         assert len(read(tmp_path / "store", "orr_dialogues", source)) == len(dialogues)
 
 
 def test_definitions_hold_assets_checks_job_and_schedule() -> None:
-    assert {key.to_user_string() for key in defs.resolve_all_asset_keys()} == set(get_args(DatasetName))
+    assert {key.to_user_string() for key in defs.resolve_all_asset_keys()} == {
+        "source_files",
+        *get_args(DatasetName),
+    }
     job = defs.resolve_job_def("data")
     assert job.partitions_def is not None
     assert list(job.partitions_def.get_partition_keys()) == list(get_args(SourceName))
