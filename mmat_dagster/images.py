@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from PIL import Image, UnidentifiedImageError
 
@@ -92,9 +93,19 @@ def quiet_decoders() -> Iterator[None]:
 
 def examine_among_others(data: bytes, closely: Examination) -> Examined:
     """Do what `examine` does, inside `quiet_decoders`, in one of several threads."""
+    return _examine(io.BytesIO(data), hashlib.sha256(data).hexdigest(), closely)
+
+
+def examine_header(path: Path, sha256: str) -> Examined:
+    """Return what the header of an image file says, whose hash is known; to be used like `examine_among_others`."""
+    with path.open("rb") as file:
+        return _examine(file, sha256, Examination(is_decoded=False))
+
+
+def _examine(file: IO[bytes], sha256: str, closely: Examination) -> Examined:
     likeness = None
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(file, formats=FORMATS) as image:
             width, height = image.size
             _check_size(width, height)
             if closely.is_decoded:
@@ -110,7 +121,6 @@ def examine_among_others(data: bytes, closely: Examination) -> Examined:
         raise UnreadableImage("not an image, or of a format that no source has") from error
     except DAMAGE as error:
         raise UnreadableImage(str(error).replace("\n", " ") or type(error).__name__) from error
-    sha256 = hashlib.sha256(data).hexdigest()
     return Examined(sha256=sha256, width=width, height=height, suffix=suffix, likeness=likeness)
 
 

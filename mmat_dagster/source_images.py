@@ -18,7 +18,7 @@ import PIL
 
 from mmat_dagster.filebook import FileBook, ImageEntry, Stamp
 from mmat_dagster.fingerprints import code_fingerprint, fingerprint
-from mmat_dagster.images import Examination, Examined, UnreadableImage, examine_among_others
+from mmat_dagster.images import Examination, Examined, UnreadableImage, examine_among_others, examine_header
 from mmat_dagster.schema import RejectionReason
 
 # No image of the sources comes near; a file is read into memory whole.
@@ -68,13 +68,15 @@ class ImageExaminer:
         """Start to examine an image: a path below the source's folder, or bytes."""
         if isinstance(image, bytes):
             content = hashlib.sha256(image).hexdigest()
-            return self._look(content, content, lambda: image)
+            return self._look(content, content, partial(_examine, lambda: image, self._closely))
         place = self._locate(image)
         if isinstance(place, Unusable):
             return Look(coming=place, is_first=False)
-        path, stamp = place
-        sha256 = self._book.find_hash(path, stamp)
-        return self._look((path, stamp), sha256, path.read_bytes, None if sha256 else place)
+        sha256 = self._book.find_hash(*place)
+        if sha256 and not self._closely.is_decoded and self._closely.liken is None:
+            return self._look(place, sha256, partial(_examine_header, place[0], sha256))
+        work = partial(_examine, place[0].read_bytes, self._closely)
+        return self._look(place, sha256, work, None if sha256 else place)
 
     def end(self, look: Look) -> Outcome:
         """Wait for what comes of a look, and remember it."""
@@ -89,13 +91,12 @@ class ImageExaminer:
         self,
         name: Hashable,
         sha256: str | None,
-        read: Callable[[], bytes],
+        work: Callable[[], Outcome],
         unhashed: tuple[Path, Stamp] | None = None,
     ) -> Look:
         coming = self._lately.get(name) or (self._known(sha256) if sha256 else None)
         is_first = coming is None
         if coming is None:
-            work = partial(_examine, read, self._closely)
             coming = self._pool.submit(work) if self._pool is not None else work()
         self._lately[name] = coming
         if len(self._lately) > REMEMBERED:
@@ -106,7 +107,8 @@ class ImageExaminer:
         """Return an image's real path and its stamp, or why it is not to be read."""
         try:
             path = self._resolve(image)
-            if not path.is_relative_to(self._root):
+            # An absolute path may lead inside, and is wrong once the folder is moved.
+            if image.startswith("/") or not path.is_relative_to(self._root):
                 return Unusable(reason="image outside the source folder", detail="")
             status = path.stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -160,6 +162,15 @@ class ImageExaminer:
             suffix=outcome.suffix,
             likeness=outcome.likeness,
         )
+
+
+def _examine_header(path: Path, sha256: str) -> Outcome:
+    try:
+        return examine_header(path, sha256)
+    except UnreadableImage as error:
+        return Unusable(reason="unreadable image", detail=str(error), sha256=sha256)
+    except OSError as error:
+        return Unusable(reason="unreadable image", detail=_complaint(error))
 
 
 def _examine(read: Callable[[], bytes], closely: Examination) -> Outcome:

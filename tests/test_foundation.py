@@ -160,6 +160,7 @@ def test_a_path_may_not_leave_the_source(tmp_path: Path, folder: Path, shelf: Im
     (folder / "link.png").symlink_to(outside)
     (folder / "linked").symlink_to(tmp_path, target_is_directory=True)
     leaving = [Path("../../outside.png"), outside, Path("link.png"), Path("linked/outside.png"), Path("../tabmwp2/x")]
+    leaving += [folder / "tables" / "1.png"]  # inside, and wrong once the folder is moved
     reasons = [rejection(ground(record(path), folder, shelf)).reason for path in leaving]
     assert reasons == ["image outside the source folder"] * len(leaving)
 
