@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ from tests.grounding import ground_all
 REAL = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "sources"
 
 
+@cache
 def picture(kind: str = "PNG", size: tuple[int, int] = (40, 30)) -> bytes:
     """Return an image whose pixels differ, so that cutting it off loses some of them."""
     image = Image.new("RGB", size)
@@ -227,7 +229,9 @@ def test_a_replaced_file_is_looked_at_again(folder: Path, shelf: ImageShelf) -> 
 
 @settings(deadline=None, max_examples=200)
 @given(
-    kind=st.sampled_from(["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"]), at=st.floats(0, 1), junk=st.binary(max_size=6)
+    kind=st.sampled_from(["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "JPEG2000", "PPM", "AVIF"]),
+    at=st.floats(0, 1),
+    junk=st.binary(max_size=6),
 )
 def test_no_damage_to_an_image_gets_past_examine(kind: str, at: float, junk: bytes) -> None:
     data = picture(kind)
