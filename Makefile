@@ -51,6 +51,7 @@ vision: $(VENV)/.vision  ## torch and transformers too, for open-vocabulary boxe
 
 bench: $(VENV)/.dev  ## measurements, by hand
 	$(BIN)/python bench/stages.py
+	$(BIN)/python -m bench.sources
 	$(BIN)/python -m bench.teacher
 	$(BIN)/python -m bench.operators
 
