@@ -1,19 +1,17 @@
 """What the asset checks of RR and ORR dialogues have in common: look at every record, name the first bad ones."""
 
 from collections.abc import Callable
-from typing import Literal, cast
+from typing import Literal
 
 import dagster as dg
 
+from assets.verdicts import Verdict, judge
 from mmat_dagster import answers, parts, wire
 from mmat_dagster.datasets import RECORDS
 from mmat_dagster.pipeline import Pipeline
 from mmat_dagster.schema import Dialogue, OrrDialogue, SourceName
 
 Dialogues = Literal["rr_dialogues", "orr_dialogues"]
-
-# A failed check names so many records; the rest is a count.
-NAMED = 10
 
 
 def check_wire_form(
@@ -36,18 +34,18 @@ def _check(
     dataset: Dialogues,
     holds: Callable[[Dialogue | OrrDialogue], bool],
 ) -> dg.AssetCheckResult:
-    checked, failed = 0, []
-    for source in context.partition_keys:
-        manifest = parts.read_manifest(pipeline.store, dataset, cast("SourceName", source))
-        records = parts.read_records(pipeline.store, manifest, RECORDS[dataset]) if manifest else ()
-        for record in records:
+    def check(source: SourceName) -> Verdict | None:
+        manifest = parts.read_manifest(pipeline.store, dataset, source)
+        if manifest is None:
+            return None
+        checked, failed = 0, []
+        for record in parts.read_records(pipeline.store, manifest, RECORDS[dataset]):
             checked += 1
             if not holds(record):
                 failed.append(record.id)
-    metadata: dict[str, int | str] = {"checked": checked, "failed": len(failed)}
-    if failed:
-        metadata["first_failed"] = ", ".join(failed[:NAMED])
-    return dg.AssetCheckResult(passed=not failed, metadata=metadata)
+        return Verdict(checked=checked, failed=tuple(failed))
+
+    return judge(context, check)
 
 
 def _survives_the_wire(record: Dialogue | OrrDialogue) -> bool:

@@ -1,18 +1,17 @@
 """What samples and evaluation benchmarks share: the check, and the report by benchmark."""
 
 from collections.abc import Iterator
-from typing import cast, get_args
+from typing import get_args
 
 import dagster as dg
 
+from assets.verdicts import Verdict, judge
 from mmat_dagster import parts
 from mmat_dagster.decontamination.index import BenchmarkCounts
 from mmat_dagster.parts import Manifest
 from mmat_dagster.pipeline import Pipeline
 from mmat_dagster.schema import LeakEvidence, SourceName
 
-# A failed check names so many samples; the rest is a count.
-NAMED = 10
 EVIDENCE: tuple[LeakEvidence, ...] = get_args(LeakEvidence)
 UNGUARDED = "Compared with no benchmark: MMAT_BENCHMARKS names no folder."
 
@@ -21,20 +20,15 @@ def check_leaks(context: dg.AssetCheckExecutionContext, pipeline: Pipeline) -> d
     """Return whether no sample of the run's sources gives a benchmark away; a warning where none is known."""
     if pipeline.settings.benchmarks is None:
         return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, description=UNGUARDED)
-    manifests = [parts.read_manifest(pipeline.store, "source_qa", _source(key)) for key in context.partition_keys]
-    built = [manifest for manifest in manifests if manifest is not None]
-    leaking = [sample_id for manifest in built for sample_id in _leaking(pipeline, manifest)]
-    metadata: dict[str, dg.MetadataValue[str] | int | str] = {
-        "checked": sum(manifest.rows for manifest in built),
-        "leaking": len(leaking),
-        **{
-            f"benchmarks of {manifest.source}": dg.MetadataValue.md(describe_leaks(pipeline, manifest))
-            for manifest in built
-        },
-    }
-    if leaking:
-        metadata["first_leaking"] = ", ".join(leaking[:NAMED])
-    return dg.AssetCheckResult(passed=not leaking, metadata=metadata)
+
+    def check(source: SourceName) -> Verdict | None:
+        manifest = parts.read_manifest(pipeline.store, "source_qa", source)
+        if manifest is None:
+            return None
+        report = {f"benchmarks of {source}": dg.MetadataValue.md(describe_leaks(pipeline, manifest))}
+        return Verdict(checked=manifest.rows, failed=tuple(_leaking(pipeline, manifest)), report=report)
+
+    return judge(context, check)
 
 
 def describe_leaks(pipeline: Pipeline, manifest: Manifest) -> str:
@@ -68,7 +62,3 @@ def _leaking(pipeline: Pipeline, manifest: Manifest) -> Iterator[str]:
         for row in table.select(["id", "leaks"]).to_pylist():
             if any(leak["evidence"] != "template question" for leak in row["leaks"]):
                 yield row["id"]
-
-
-def _source(key: str) -> SourceName:
-    return cast("SourceName", key)

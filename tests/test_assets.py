@@ -161,6 +161,12 @@ def test_checks_pass_on_what_the_engine_wrote(instance: dg.DagsterInstance, work
     }
 
 
+def test_a_run_over_several_sources_tells_of_each_that_is_built(instance: dg.DagsterInstance, work: Pipeline) -> None:
+    result = run(instance, work, "rr_dialogues", tags=RANGE)
+    told = {(check.check_name, check.partition) for check in result.get_asset_check_evaluations() if check.partition}
+    assert told == {("rr_wire_form_round_trips", "tabmwp"), ("rr_answers_are_gold", "tabmwp")}
+
+
 def test_a_dialogue_with_another_answer_fails_its_check(instance: dg.DagsterInstance, work: Pipeline) -> None:
     def answer_otherwise(dialogue: Dialogue) -> Dialogue:
         transcript = replace(dialogue.transcript, answer="999")
@@ -224,7 +230,7 @@ def test_a_sample_that_gives_a_benchmark_away_fails_its_check_where_it_is_kept(
     (check,) = result.get_asset_check_evaluations()
     assert check.passed == (leaks == "drop")
     assert check.metadata["checked"].value == (2 if leaks == "drop" else 3)
-    assert ("first_leaking" in check.metadata) == (leaks == "warn")
+    assert ("first_failed" in check.metadata) == (leaks == "warn")
     told = str(recorded(instance, "source_qa")["tabmwp"].metadata["benchmarks"].value)
     assert "| mine | 1 | 1 | 1 | 0 | 0 | 0 | 1 questions too short |" in told
 
