@@ -23,7 +23,7 @@ from pathlib import Path
 
 from bench.source_rows import WRITERS
 from mmat_dagster.corpus import Work, write_corpus
-from mmat_dagster.corpus.crew import cores
+from mmat_dagster.processes import cores
 from mmat_dagster.schema import SourceName
 
 ROOT = Path(__file__).resolve().parents[1]

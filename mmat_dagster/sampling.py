@@ -9,7 +9,8 @@ from contextlib import closing, contextmanager
 from types import FrameType
 
 from mmat_dagster.corpus import Work, write_corpus
-from mmat_dagster.corpus.crew import Report, cores
+from mmat_dagster.corpus.crew import Report
+from mmat_dagster.processes import cores
 from mmat_dagster.schema import SourceName
 
 # A terminal is told this often, and only of what takes longer.

@@ -139,8 +139,3 @@ def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
 def _address(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def default_concurrency() -> int:
-    """Return how many images are looked at at once unless told: one for each core that this process may use."""
-    return len(os.sched_getaffinity(0))

@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from mmat_dagster.processes import cores
+
 
 def add_tool_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     """Add the commands; what they need is imported when one is carried out, as no other command needs it."""
@@ -65,14 +67,14 @@ def _search(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from mmat_dagster.serving import Serving, default_concurrency, serve_operators  # noqa: PLC0415
+    from mmat_dagster.serving import Serving, serve_operators  # noqa: PLC0415
 
     serving = Serving(
         host=options.host,
         port=options.port,
         names=tuple(options.operator or ()),
         max_bytes=options.max_mb * 1_000_000,
-        max_concurrent=options.concurrency or default_concurrency(),
+        max_concurrent=options.concurrency or cores(),
         allowed_hosts=tuple(options.allowed_host or ()),
         is_open=options.no_token,
     )

@@ -1,7 +1,6 @@
 """An operator whose model lives in worker processes of this machine."""
 
 import asyncio
-import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
@@ -15,6 +14,7 @@ from pydantic import Field, PrivateAttr
 from mmat_dagster.fingerprints import code_fingerprint, fingerprint
 from mmat_dagster.operators.looking import for_each
 from mmat_dagster.operators.observation import MAX_CHARS
+from mmat_dagster.processes import cores
 from mmat_dagster.tools import Failed, Look, Operator, OperatorUnavailable, Sight
 from resources import vision_worker
 from resources.vision_worker import ModelSpec, Task
@@ -77,7 +77,7 @@ class LocalOperator(dg.ConfigurableResource[Operator], Operator):
 
     @property
     def _count(self) -> int:
-        return self.workers or len(os.sched_getaffinity(0))
+        return self.workers or cores()
 
     @cached_property
     def _handling(self) -> Handling:

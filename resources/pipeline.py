@@ -1,6 +1,5 @@
 """The engine's pipeline as one resource: sources, store, teacher, operators and search put together."""
 
-import os
 from pathlib import Path
 
 import dagster as dg
@@ -11,6 +10,7 @@ from mmat_dagster.corpus import ensure_corpus
 from mmat_dagster.interfaces import OperatorMaker, Store, Teacher
 from mmat_dagster.operators.looking import LookFunction
 from mmat_dagster.pipeline import Pipeline, Settings
+from mmat_dagster.processes import cores
 from mmat_dagster.schema import LeakPolicy
 from mmat_dagster.stages.rationale import MAX_TURNS, REFLECTION_TURNS
 from mmat_dagster.tools import Operator, SearchEngine
@@ -67,7 +67,7 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
                 verify_images=self.verify_images,
                 benchmarks=Path(self.benchmarks) if self.benchmarks else None,
                 leaks=self.leaks,
-                workers=self.workers or len(os.sched_getaffinity(0)),
+                workers=self.workers or cores(),
                 part_rows=self.part_rows,
                 max_turns=self.max_turns,
                 concurrency=self.concurrency,

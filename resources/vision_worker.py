@@ -9,10 +9,8 @@ Imports no model and nothing heavy: a model's package is imported when the model
 import hashlib
 import importlib
 import logging
-import multiprocessing
 import os
 import signal
-import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -24,9 +22,9 @@ from typing import TypeAlias
 from PIL import Image
 
 from mmat_dagster.pixels import read_rgb
+from mmat_dagster.processes import end_with_parent
 from mmat_dagster.tools import Failed, Sight
 
-WATCH_EVERY_S = 1.0
 # Every library that models use counts its threads by one of these, when it is imported.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 # Decoded images that are kept for the next model that looks at them.
@@ -104,7 +102,7 @@ def serve(connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # One that ignores this hands that down, and would wait at its own end for this one, which it asks to end.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     for name in THREADS:
         os.environ[name] = "1"
     desk = _Desk()
@@ -185,11 +183,3 @@ def _look(model: VisionModel, glances: Sequence[Glance]) -> list[Sight | Failed]
 
 def _told(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": ")
-
-
-def _end_with_parent() -> None:
-    # Asked of multiprocessing, not of the kernel: a parent that died before this line would not be told apart.
-    parent = multiprocessing.parent_process()
-    while parent is not None and parent.is_alive() and os.getppid() == parent.pid:
-        parent.join(WATCH_EVERY_S)
-    os._exit(1)

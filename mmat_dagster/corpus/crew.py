@@ -5,9 +5,7 @@ many draw nor on how many pictures there are: a longer corpus begins with the sh
 """
 
 import multiprocessing
-import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -16,6 +14,8 @@ from dataclasses import dataclass
 from itertools import count
 from random import Random
 from typing import TypeVar
+
+from mmat_dagster.processes import end_with_parent
 
 # So many pictures a worker draws before it hands them over.
 CHUNK = 50
@@ -85,11 +85,6 @@ def hire(seed: str, pictures: int, workers: int, report: Report = tell_nobody) -
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def _draw_chunk(draw: Draw[Drawn], seed: str, numbers: range) -> Iterator[Drawn]:
     return (draw(Random(f"{seed}/{number}"), number) for number in numbers)
 
@@ -101,11 +96,4 @@ def _draw_list(draw: Draw[Drawn], seed: str, numbers: range) -> list[Drawn]:
 def _begin_work() -> None:
     """Leave Ctrl-C, which reaches every process of a terminal, to the main one, and end when that one is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()

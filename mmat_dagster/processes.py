@@ -1,0 +1,25 @@
+"""The processes of this program: how many there may be, and that none outlives the one that started it."""
+
+import multiprocessing
+import os
+import threading
+
+WATCH_EVERY_S = 1.0
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def end_with_parent() -> None:
+    """End this process, which multiprocessing has started, as soon as its parent is gone."""
+    threading.Thread(target=_watch_parent, daemon=True).start()
+
+
+def _watch_parent() -> None:
+    # Asked of multiprocessing, not of the kernel: a parent that died before this line would not be told apart.
+    parent = multiprocessing.parent_process()
+    while parent is not None and parent.is_alive() and os.getppid() == parent.pid:
+        parent.join(WATCH_EVERY_S)
+    os._exit(1)
