@@ -7,7 +7,7 @@ benchmarks/files.sqlite, benchmarks/index-<key>.parquet   the same of the benchm
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from mmat_dagster.datasets import code_version
 from mmat_dagster.decontamination.benchmark_files import read_benchmarks
 from mmat_dagster.decontamination.building import build_index
 from mmat_dagster.decontamination.guard import Guard
-from mmat_dagster.decontamination.index import BenchmarkIndex, rules
+from mmat_dagster.decontamination.index import BenchmarkIndex, OutdatedIndex, rules
 from mmat_dagster.filebook import FileBook, open_book
 from mmat_dagster.fingerprints import fingerprint
 from mmat_dagster.images import Examination, ImageShelf, quiet_decoders
@@ -96,7 +96,8 @@ class SourceParts:
             return None
         name = f"benchmarks/index-{self._benchmark_key()}.parquet"
         with self.store.exclusive("benchmarks"):
-            if self.store.exists(name):
+            # Whatever broke it, a broken one is made anew.
+            with suppress(FileNotFoundError, OutdatedIndex):
                 return BenchmarkIndex.from_bytes(self.store.read(name))
             index = build_index(read_benchmarks(self.settings.benchmarks))
             if not index.entries:

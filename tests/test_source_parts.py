@@ -167,6 +167,18 @@ def test_the_benchmarks_are_read_once_and_a_change_in_them_is_noticed(guarded: P
     assert index in guarded.store.list_keys("benchmarks")
 
 
+def test_an_index_of_benchmarks_that_is_broken_is_made_anew(guarded: Pipeline) -> None:
+    before = build(guarded)
+    (index,) = guarded.store.list_keys("benchmarks")
+    sound = guarded.store.read(index)
+    for broken in (b"", sound[: len(sound) // 2], sound[:4] + bytes(40) + sound[44:]):
+        guarded.store.write(index, broken)
+        guarded.store.delete("source_qa/tabmwp/manifest.json")
+        guarded.store.delete(f"source_qa/tabmwp/{before.parts[0].name}.parquet")
+        assert build(guarded) == before
+        assert guarded.store.read(index) == sound
+
+
 def test_a_benchmark_folder_without_questions_is_one_clear_error(folder: Path) -> None:
     (folder / "benchmarks").mkdir()
     with pytest.raises(SourceError, match="which holds no question that could be read"):

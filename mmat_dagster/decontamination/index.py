@@ -16,7 +16,8 @@ from pydantic import TypeAdapter
 from mmat_dagster.decontamination.guard import Guard, Searches, find_templates
 from mmat_dagster.decontamination.pictures import PictureSearch
 from mmat_dagster.decontamination.questions import QuestionSearch
-from mmat_dagster.fingerprints import code_fingerprint, fingerprint
+from mmat_dagster.fingerprints import code_fingerprint
+from mmat_dagster.sources.parquet_rows import DAMAGE
 
 
 class OutdatedIndex(Exception):
@@ -78,12 +79,6 @@ class BenchmarkIndex:
     counts: dict[str, BenchmarkCounts]
 
     @cached_property
-    def version(self) -> str:
-        """The fingerprint of the content and of the rules by which it is compared."""
-        looks = (f"{sha256} {look.hex()}" for sha256, look in sorted(self.likenesses.items()))
-        return fingerprint([rules(), *map(repr, self.entries), *looks, _COUNTS.dump_json(self.counts).decode()])
-
-    @cached_property
     def searches(self) -> Searches:
         """The entries as they are searched; built at the first use."""
         shas = list(self.likenesses)
@@ -126,7 +121,7 @@ class BenchmarkIndex:
             # In this thread alone, as in `parts`.
             with pq.ParquetFile(pa.BufferReader(data), pre_buffer=False) as file:
                 table = file.read(use_threads=False)
-        except pa.ArrowException as error:
+        except DAMAGE as error:
             raise OutdatedIndex(f"no index of benchmarks: {error}") from error
         metadata = table.schema.metadata or {}
         if metadata.get(_RULES_KEY) != rules().encode():
