@@ -1,6 +1,6 @@
 """The images of a source: found inside its folder, examined once, by as many threads as there are cores.
 
-Path | bytes -> begin -> Look -> end -> Examined | Unusable
+str | bytes -> begin -> Look -> end -> Examined | Unusable
 """
 
 import hashlib
@@ -111,10 +111,8 @@ class ImageExaminer:
             if image.startswith("/") or not path.is_relative_to(self._root):
                 return Unusable(reason="image outside the source folder", detail="")
             status = path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return Unusable(reason="missing image", detail="")
         except (OSError, RuntimeError, ValueError) as error:
-            return Unusable(reason="unreadable image", detail=_complaint(error))
+            return _unread(error)
         if not stat.S_ISREG(status.st_mode):
             return Unusable(reason="missing image", detail="no file")
         if status.st_size > FILE_LIMIT:
@@ -170,27 +168,28 @@ def _examine_header(path: Path, sha256: str) -> Outcome:
     except UnreadableImage as error:
         return Unusable(reason="unreadable image", detail=str(error), sha256=sha256)
     except OSError as error:
-        return Unusable(reason="unreadable image", detail=_complaint(error))
+        return _unread(error)
 
 
 def _examine(read: Callable[[], bytes], closely: Examination) -> Outcome:
     try:
         data = read()
-    except FileNotFoundError:
-        return Unusable(reason="missing image", detail="")
     except OSError as error:
-        return Unusable(reason="unreadable image", detail=error.strerror or str(error))
+        return _unread(error)
     try:
         return examine_among_others(data, closely)
     except UnreadableImage as error:
         return Unusable(reason="unreadable image", detail=str(error), sha256=hashlib.sha256(data).hexdigest())
 
 
-def _complaint(error: Exception) -> str:
-    """Return why a path cannot be used, without the path: a RuntimeError is a circle of links, a ValueError a NUL."""
+def _unread(error: Exception) -> Unusable:
+    """Return why a path leads to no bytes, without it: a RuntimeError is a circle of links, a ValueError a NUL."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return Unusable(reason="missing image", detail="")
     if isinstance(error, RuntimeError):
-        return "a link that leads in a circle"
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+        return Unusable(reason="unreadable image", detail="a link that leads in a circle")
+    told = error.strerror if isinstance(error, OSError) else None
+    return Unusable(reason="unreadable image", detail=told or str(error))
 
 
 def _version(closely: Examination) -> str:

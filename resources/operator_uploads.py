@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from mmat_dagster.images import DAMAGE, LYING, ORIENTATION, PIXEL_LIMIT
+from mmat_dagster.images import DAMAGE, FORMATS, LYING, ORIENTATION, PIXEL_LIMIT
 from mmat_dagster.tools import Look
 from resources.operator_contract import Code, Parameters
 
@@ -27,7 +27,6 @@ UPLOAD_S = 120.0
 PARAMETERS_BYTES = 1_000_000
 MULTIPART = "multipart/form-data"
 # What photos, scans and charts come as. Formats that Pillow hands to other programs (EPS) stay outside.
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
 
 class Refused(Exception):
@@ -86,7 +85,7 @@ def measure(file: BinaryIO) -> tuple[int, int]:
             lies = image.getexif().get(ORIENTATION) in LYING
         file.seek(0)
     except UnidentifiedImageError as error:
-        known = ", ".join(FORMATS)
+        known = ", ".join(sorted(FORMATS))
         raise Refused(
             415, "not_an_image", f"these bytes begin like no image of a kind that is read: {known}"
         ) from error
