@@ -4,7 +4,6 @@ python -m bench.likeness FOLDER [--imagehash]     FOLDER holds sources/ and benc
 """
 
 import argparse
-import io
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import Image
 from mmat_dagster.decontamination.pictures import PictureSearch
 from mmat_dagster.likeness import likeness
 from mmat_dagster.pixels import read_rgb
+from tests.pictures import as_jpeg, bordered, scaled, trimmed
 
 FILES = {
     "table": ["sources/tabmwp/tables/*.png", "benchmarks/tabmwp/tables/*.png"],
@@ -27,42 +27,20 @@ GEOMETRY = "sources/the_cauldron/intergps/train-00000-of-00001.parquet"
 EVERY_TABLE = 4
 
 
-def jpeg(image: Image.Image, quality: int) -> Image.Image:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
-    return Image.open(buffer).convert("RGB")
-
-
-def scale(image: Image.Image, factor: float) -> Image.Image:
-    return image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.LANCZOS)
-
-
-def crop(image: Image.Image, share: float) -> Image.Image:
-    across, down = round(image.width * share), round(image.height * share)
-    return image.crop((across, down, image.width - across, image.height - down))
-
-
-def border(image: Image.Image, share: float) -> Image.Image:
-    across, down = max(1, round(image.width * share)), max(1, round(image.height * share))
-    paper = Image.new("RGB", (image.width + 2 * across, image.height + 2 * down), "white")
-    paper.paste(image, (across, down))
-    return paper
-
-
 CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
-    "JPEG 90": lambda image: jpeg(image, 90),
-    "JPEG 75": lambda image: jpeg(image, 75),
-    "JPEG 50": lambda image: jpeg(image, 50),
-    "50 %": lambda image: scale(image, 0.5),
-    "50 %, JPEG 75": lambda image: jpeg(scale(image, 0.5), 75),
-    "75 %": lambda image: scale(image, 0.75),
-    "150 %": lambda image: scale(image, 1.5),
-    "200 %": lambda image: scale(image, 2.0),
+    "JPEG 90": lambda image: as_jpeg(image, 90),
+    "JPEG 75": lambda image: as_jpeg(image, 75),
+    "JPEG 50": lambda image: as_jpeg(image, 50),
+    "50 %": lambda image: scaled(image, 0.5),
+    "50 %, JPEG 75": lambda image: as_jpeg(scaled(image, 0.5), 75),
+    "75 %": lambda image: scaled(image, 0.75),
+    "150 %": lambda image: scaled(image, 1.5),
+    "200 %": lambda image: scaled(image, 2.0),
     "grey": lambda image: image.convert("L").convert("RGB"),
-    "1 % cut": lambda image: crop(image, 0.01),
-    "2 % cut": lambda image: crop(image, 0.02),
-    "1 % border": lambda image: border(image, 0.01),
-    "2 % border": lambda image: border(image, 0.02),
+    "1 % cut": lambda image: trimmed(image, 0.01),
+    "2 % cut": lambda image: trimmed(image, 0.02),
+    "1 % border": lambda image: bordered(image, 0.01),
+    "2 % border": lambda image: bordered(image, 0.02),
 }
 
 

@@ -49,7 +49,7 @@ def trimmed(image: Image.Image, share: float) -> Image.Image:
 
 def bordered(image: Image.Image, share: float) -> Image.Image:
     """Return `image` on white paper that is `share` wider and higher on each side."""
-    across, down = round(image.width * share), round(image.height * share)
+    across, down = max(1, round(image.width * share)), max(1, round(image.height * share))
     paper = Image.new("RGB", (image.width + 2 * across, image.height + 2 * down), "white")
     paper.paste(image, (across, down))
     return paper
