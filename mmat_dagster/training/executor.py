@@ -1,0 +1,61 @@
+"""Where training runs: one interface for a process of this machine, a GPU task in a cloud, or a job of a cluster.
+
+An executor starts `python -m mmat_dagster.training --config <folder>/run.json`, once or as many processes that know
+each other, tells what comes of it while it runs, and returns how it ended. All that passes between the two lies in the
+job's folder (see spec.py), so an executor needs no more of the training than to start it and to end it.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from mmat_dagster.training.spec import Outcome
+
+Context = TypeVar("Context")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineNeeds:
+    """What a job asks of the machine that it is placed on; None leaves it to the executor."""
+
+    gpus: int | None = None
+    cpus: float | None = None
+    memory_gb: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingJob:
+    """One training process to be run; `folder` holds its run.json, and is where a checkpoint to resume from lies.
+
+    `folder` is a path on this machine or a URI that the job's machine reaches. `image` is the container to run in,
+    `accelerate` the accelerate config (FSDP, DeepSpeed ZeRO) by file or by TRL's name. `is_preemptible` lets it be
+    placed where machines are taken back.
+    """
+
+    name: str
+    folder: str
+    accelerate: str | None = None
+    image: str | None = None
+    needs: MachineNeeds = MachineNeeds()
+    is_preemptible: bool = False
+
+
+class TrainingFailed(Exception):
+    """A training process ended without a result; the text says why, with the last lines that it wrote."""
+
+
+class TrainingExecutor(ABC, Generic[Context]):
+    """Runs training processes. `Context` is what the orchestrator gives a step to report to."""
+
+    @property
+    @abstractmethod
+    def world_size(self) -> int:
+        """The number of processes that train together, which a run's accumulation is solved from."""
+
+    @abstractmethod
+    def train(self, context: Context, job: TrainingJob) -> Outcome:
+        """Run the job to its end and return it: done, or pre-empted with a checkpoint to go on from.
+
+        Metrics reach `context` while it runs. A termination of the step reaches the process, which writes a checkpoint
+        before it ends. Raises TrainingFailed.
+        """
