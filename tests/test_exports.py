@@ -13,7 +13,7 @@ from mmat_dagster.export.dialogues import MEDIA_MARKS, messages_of
 from mmat_dagster.export.writing import write_export
 from mmat_dagster.schema import Message, Transcript
 from mmat_dagster.training.spec import TrainingFormat
-from tests.builders import SAMPLE
+from tests.builders import SAMPLE, make_sample
 from tests.exporting import build_corpus, losses, make_dialogue, make_export, put, read, rows, write_image
 from tests.test_wire import transcripts
 
@@ -122,6 +122,21 @@ def test_the_readme_of_llama_factory_says_that_it_cuts(corpus: Path, tmp_path: P
     assert "**It cuts.**" in told
     assert totals.longest_bytes == longest
     assert f"{longest:,} bytes" in told.replace("\n", " ")
+
+
+def test_rows_without_images_come_last_so_that_the_first_ones_tell_what_images_are(tmp_path: Path) -> None:
+    image = write_image(tmp_path, "1.png", PIXELS)
+    put(
+        tmp_path,
+        make_dialogue(make_sample(id="tabmwp/bare", images=())),
+        make_dialogue(make_sample(id="tabmwp/seen", images=(image,))),
+    )
+    write_export(make_export(tmp_path), tmp_path / "out")
+    assert [(row["id"], len(row["images"])) for row in rows(tmp_path / "out")] == [
+        ("tabmwp/seen", 1),
+        ("tabmwp/bare", 0),
+    ]
+    assert not [path for path in (tmp_path / "out").iterdir() if "without" in path.name]
 
 
 @pytest.mark.parametrize("trainer", EXPORTERS)

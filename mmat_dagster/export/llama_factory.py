@@ -20,8 +20,8 @@ SETTINGS, DATASETS, ZERO2 = "train.yaml", "dataset_info.json", "ds_zero2.json"
 
 # As src/llamafactory/extras/constants.py has them.
 _PREFERENCE_TUNED = (
-    "LLaMA-Factory trains InternVL2.5 in the form of transformers, of which there is the preference-tuned (MPO) model; "
-    "the paper's own checkpoint needs ms-swift."
+    "LLaMA-Factory trains InternVL2.5 in the form of transformers, of which it knows the preference-tuned model (MPO)\n"
+    "  only; the paper's own checkpoints need ms-swift."
 )
 STUDENTS: Mapping[str, Student] = {
     "llama-3.2-11b-vision": Student(model="meta-llama/Llama-3.2-11B-Vision-Instruct", template="mllama"),

@@ -6,7 +6,7 @@ from mmat_dagster.export.trainer import TRAIN, VALIDATION, Recipe, Trainer
 _FORMS = {
     "rr": "RR dialogues: reasoning in turns, with calls of operators and searches, and reflection",
     "orr": "ORR dialogues: the same in one turn, with the operators' results in the question",
-    "answer": "the control: the question, and nothing but the answer",
+    "answer": "The control: the question, and nothing but the answer",
 }
 
 
@@ -26,8 +26,10 @@ def _opening(trainer: Trainer, recipe: Recipe) -> str:
     return f"""\
 # {recipe.name} for {trainer.name}
 
-{_FORMS[recipe.form]}. Made by mmat_dagster for [{trainer.name}]({trainer.home}) {trainer.version}, with the paper's
-hyper-parameters (MMAT-1M, arXiv 2507.21924) for `{recipe.student.model}`. Train, in this folder:
+{_FORMS[recipe.form]}.
+
+Made by mmat_dagster for [{trainer.name}]({trainer.home}) {trainer.version}, to train
+`{recipe.student.model}` with the hyper-parameters of MMAT-1M (arXiv 2507.21924). In this folder:
 
 ```sh
 {trainer.launch}
@@ -37,15 +39,15 @@ hyper-parameters (MMAT-1M, arXiv 2507.21924) for `{recipe.student.model}`. Train
 
 def _files(totals: Totals, val_share: float) -> str:
     held_out = (
-        f"; `{VALIDATION}` holds {totals.dialogues(VALIDATION):,}, over {val_share:.2%} of the images, none of which "
-        f"is in `{TRAIN}`"
+        f"`{VALIDATION}` holds {totals.dialogues(VALIDATION):,}, about {val_share * 100:g} % of the images, none of "
+        f"which is in `{TRAIN}`.\n"
         if val_share
         else ""
     )
     return f"""\
-`{TRAIN}` holds {totals.dialogues(TRAIN):,} dialogues{held_out}. They show {totals.images:,} different images, which are
-not in this folder: the rows name them by their absolute paths. The longest dialogue has {totals.longest_bytes:,} bytes
-of text.
+`{TRAIN}` holds {totals.dialogues(TRAIN):,} dialogues.
+{held_out}They show {totals.images:,} different images, which are not in this folder: rows name them by absolute paths.
+The longest dialogue has {totals.longest_bytes:,} bytes of text.
 """
 
 

@@ -7,6 +7,7 @@ README.md                the same for a person, and how to train
 """
 
 import hashlib
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -28,6 +29,7 @@ from mmat_dagster.parts import Manifest
 from mmat_dagster.schema import Dialogue, Message, OrrDialogue
 
 DROPPED, README = "dropped.jsonl", "README.md"
+WITHOUT_IMAGES = ".without-images"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +68,25 @@ def is_held_out(key: str, share: float) -> bool:
 
 def _write_rows(export: Export, folder: Path) -> Totals:
     totals = Totals()
-    names = (TRAIN, DROPPED, *([VALIDATION] if export.val_share else []))
+    sides = (TRAIN, *([VALIDATION] if export.val_share else []))
     with ExitStack() as opened:
+        names = (DROPPED, *sides, *(f"{side}{WITHOUT_IMAGES}" for side in sides))
         files = {name: opened.enter_context((folder / name).open("wb")) for name in names}
         for dialogue in _read(export):
             _write_row(export, dialogue, files, totals)
+    for side in sides:
+        _append(folder / side, folder / f"{side}{WITHOUT_IMAGES}")
     return totals
+
+
+def _append(rows: Path, more: Path) -> None:
+    """Move rows without images behind the others, since `datasets` takes the type of `images` from a file's first rows.
+
+    Where 10 MB of rows without any come first, it takes it for null, and fails at the first path.
+    """
+    with rows.open("ab") as file, more.open("rb") as last:
+        shutil.copyfileobj(last, file)
+    more.unlink()
 
 
 def _read(export: Export) -> Iterator[Dialogue | OrrDialogue]:
@@ -96,7 +111,7 @@ def _write_row(
         totals.lost[dialogue.source, reason.reason] += 1
         return
     row = {"id": dialogue.id, "messages": [asdict(message) for message in messages], "images": images}
-    files[side].write(orjson.dumps(row) + b"\n")
+    files[side if images else f"{side}{WITHOUT_IMAGES}"].write(orjson.dumps(row) + b"\n")
     totals.count(side, dialogue, messages)
 
 
