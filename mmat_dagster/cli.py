@@ -1,4 +1,4 @@
-"""The commands of `python -m mmat_dagster`: data, money, and tools by hand."""
+"""The commands of `python -m mmat_dagster`: data, money, exports, and tools by hand."""
 
 import argparse
 import json
@@ -9,16 +9,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from mmat_dagster import parts
 from mmat_dagster.datasets import RECORDS, chain
 from mmat_dagster.environment import BadEnvironment, read_environment
+from mmat_dagster.export import EXPORTERS
+from mmat_dagster.export.dialogues import DATASETS as DIALOGUES
 from mmat_dagster.interfaces import LedgerError, Store, TeacherUnavailable
 from mmat_dagster.reading import Readable, to_text
 from mmat_dagster.sampling import sample
 from mmat_dagster.schema import DatasetName, Rejection, SourceName
-from mmat_dagster.tool_commands import add_tool_commands, positive
+from mmat_dagster.tool_commands import add_tool_commands, positive, share
 from mmat_dagster.tools import OperatorUnavailable
 
 DATASETS: tuple[DatasetName, ...] = get_args(DatasetName)
@@ -79,8 +81,29 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--source", choices=SOURCES, action="append", help="default: all five; may be repeated")
     sample.add_argument("--seed", type=int, default=0)
     sample.set_defaults(command=_sample)
+    _add_export(commands)
     add_tool_commands(commands)
     return parser
+
+
+def _add_export(commands: "argparse._SubParsersAction[Any]") -> None:
+    export = commands.add_parser("export", help="write dialogues as another trainer reads them, with its settings")
+    export.add_argument("--trainer", choices=tuple(EXPORTERS), required=True)
+    export.add_argument("--format", choices=tuple(DIALOGUES), required=True, help="answer: the control, answers alone")
+    export.add_argument("--source", choices=SOURCES, action="append", help="default: all that are built")
+    export.add_argument(
+        "--student", metavar="NAME", help="one of the paper's, a folder, or a hub's org/model@revision; see the README"
+    )
+    export.add_argument(
+        "--template", metavar="NAME", help="the trainer's chat template, for a student it does not know"
+    )
+    export.add_argument("--out", type=Path, required=True, metavar="DIR")
+    export.add_argument("--overwrite", action="store_true", help="replace the export that is there")
+    export.add_argument("--check-images", action="store_true", help="read every image and compare its SHA-256")
+    export.add_argument(
+        "--val-share", type=share, default=0.0, metavar="S", help="hold out this share of the images (default 0)"
+    )
+    export.set_defaults(command=_export)
 
 
 def _materialize(options: argparse.Namespace) -> int:
@@ -171,6 +194,24 @@ def _printed(record: Readable | Rejection, is_json: bool) -> str:
         return f"{record.record_id}\n  {record.stage}: {record.reason}\n  {record.detail}\n"
     width = min(shutil.get_terminal_size().columns, 140) - 2
     return to_text(record, width, sys.stdout.isatty()) + "\n"
+
+
+def _export(options: argparse.Namespace) -> int:
+    from mmat_dagster.exporting import Order, export  # noqa: PLC0415
+
+    order = Order(
+        trainer=options.trainer,
+        form=options.format,
+        sources=tuple(dict.fromkeys(options.source or SOURCES)),
+        is_named=bool(options.source),
+        student=options.student,
+        template=options.template,
+        out=options.out,
+        is_replacing=options.overwrite,
+        checks_images=options.check_images,
+        val_share=options.val_share,
+    )
+    return export(order)
 
 
 def _sample(options: argparse.Namespace) -> int:

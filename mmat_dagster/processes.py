@@ -1,8 +1,12 @@
-"""The processes of this program: how many there may be, and that none outlives the one that started it."""
+"""The processes of this program: how many there may be, that none outlives its parent, and how one is ended."""
 
 import multiprocessing
 import os
+import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 WATCH_EVERY_S = 1.0
 
@@ -15,6 +19,20 @@ def cores() -> int:
 def end_with_parent() -> None:
     """End this process, which multiprocessing has started, as soon as its parent is gone."""
     threading.Thread(target=_watch_parent, daemon=True).start()
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Take SIGTERM for Ctrl-C during a block: both are to clean up."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _watch_parent() -> None:

@@ -1,16 +1,13 @@
 """The command `sample`: source folders in the five published layouts, drawn on all cores, a terminal being told."""
 
 import argparse
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from types import FrameType
+from contextlib import closing
 
 from mmat_dagster.corpus import Work, write_corpus
 from mmat_dagster.corpus.crew import Report
-from mmat_dagster.processes import cores
+from mmat_dagster.processes import cores, terminable
 from mmat_dagster.schema import SourceName
 
 # A terminal is told this often, and only of what takes longer.
@@ -23,7 +20,7 @@ def sample(options: argparse.Namespace, sources: tuple[SourceName, ...]) -> int:
     counter = _Counter()
     work = Work(workers=cores(), report=counter.count)
     try:
-        with _terminable(), closing(counter):
+        with terminable(), closing(counter):
             write_corpus(options.out, records=options.records, seed=options.seed, sources=sources, work=work)
     except FileExistsError as error:
         return _fail(f"{error.filename or error} is there already; nothing was overwritten")
@@ -35,20 +32,6 @@ def sample(options: argparse.Namespace, sources: tuple[SourceName, ...]) -> int:
     print(f"{options.records} records each of {', '.join(sources)} in {options.out}")
     print(f"Use them with: MMAT_SOURCES={options.out} python -m mmat_dagster materialize rr_dialogues")
     return 0
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Take SIGTERM for Ctrl-C: both are to clean up."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class _Counter:

@@ -89,6 +89,14 @@ def positive(text: str) -> int:
     return value
 
 
+def share(text: str) -> float:
+    """Return the share that an argument holds: 0, or a part of the whole."""
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError("must be at least 0 and below 1")
+    return value
+
+
 def _port(text: str) -> int:
     value = int(text)
     if not 0 <= value <= 65535:
