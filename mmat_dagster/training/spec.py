@@ -34,9 +34,10 @@ DropReason = Literal[
     "no answer to learn",
     "more images than the student takes",
     "nothing tells a text student what the image shows",
-    "not in the student's template",
+    "refused by the student's processor",
     "missing image",
     "unreadable image",
+    "image changed",
     "pixels are not finite",
     "image tokens do not match",
 ]
