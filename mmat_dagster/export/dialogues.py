@@ -2,7 +2,7 @@
 
 rr       the messages of rr_dialogues
 orr      the messages of orr_dialogues
-answer   the control: question and bare answer of rr_dialogues, without a system prompt that asks for more
+answer   the control: the user turn of orr_dialogues and its bare answer, without the system prompt
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,13 @@ from typing import Literal
 
 from mmat_dagster import wire
 from mmat_dagster.schema import DatasetName, Dialogue, Message, OrrDialogue, SourceName
+from mmat_dagster.training.control import answer_only
 from mmat_dagster.training.spec import TrainingFormat
 
 DATASETS: Mapping[TrainingFormat, DatasetName] = {
     "rr": "rr_dialogues",
     "orr": "orr_dialogues",
-    "answer": "rr_dialogues",
+    "answer": "orr_dialogues",
 }
 
 LossReason = Literal[
@@ -54,9 +55,7 @@ class NotExportable(Exception):
 
 def messages_of(dialogue: Dialogue | OrrDialogue, form: TrainingFormat) -> tuple[Message, ...]:
     """Return what a student is to learn from a dialogue."""
-    if form == "answer" and isinstance(dialogue, Dialogue):
-        return _bare(dialogue)
-    return dialogue.messages
+    return answer_only(dialogue.messages) if form == "answer" else dialogue.messages
 
 
 def check_messages(messages: Sequence[Message], image_count: int) -> None:
@@ -67,12 +66,6 @@ def check_messages(messages: Sequence[Message], image_count: int) -> None:
         if mark is not None:
             raise NotExportable("media mark in the text", f"{message.role}: {_around(message.content, mark)}")
     _check_image_marks(messages, image_count)
-
-
-def _bare(dialogue: Dialogue) -> tuple[Message, ...]:
-    said = dialogue.transcript
-    question = wire.IMAGE * said.image_count + said.question
-    return (Message(role="user", content=question), Message(role="assistant", content=said.answer))
 
 
 def _check_roles(messages: Sequence[Message]) -> None:

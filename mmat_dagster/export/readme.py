@@ -6,7 +6,7 @@ from mmat_dagster.export.trainer import TRAIN, VALIDATION, Recipe, Trainer
 _FORMS = {
     "rr": "RR dialogues: reasoning in turns, with calls of operators and searches, and reflection",
     "orr": "ORR dialogues: the same in one turn, with the operators' results in the question",
-    "answer": "The control: the question, and nothing but the answer",
+    "answer": "The control: question and operator results, and nothing but the answer",
 }
 
 
