@@ -44,6 +44,8 @@ State = Literal["done", "preempted", "failed"]
 
 RUN, METRICS, DROPPED, OUTCOME = "run.json", "metrics.jsonl", "dropped.jsonl", "outcome.json"
 CHECKPOINTS, PLAN, RESULT = "checkpoints", "plan", "result"
+# The code that decides what a run learns.
+CODE = ("training/spec.py", "training/process/*.py", "training/process/templates/*.jinja")
 # sysexits.h's EX_TEMPFAIL: what was begun is kept, try again.
 PREEMPTED = 75
 
@@ -186,7 +188,7 @@ class TrainingRun:
             del decided[name]
         return fingerprint(
             [
-                code_fingerprint("training/spec.py", "training/process/*.py", "training/process/templates/*.jinja"),
+                code_fingerprint(*CODE),
                 _STUDENT.dump_json(self.student).decode(),
                 self.format,
                 *data,
