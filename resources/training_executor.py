@@ -5,16 +5,18 @@ import os
 import re
 import signal
 import sys
-import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.pipes.context import PipesSession
 from pydantic import Field
 
 from mmat_dagster.training.executor import TrainingExecutor, TrainingFailed, TrainingJob
-from mmat_dagster.training.spec import OUTCOME, PREEMPTED, RUN, Metrics, Outcome, read_metrics, read_outcome, read_run
+from mmat_dagster.training.spec import OUTCOME, PREEMPTED, RUN, Outcome, read_last_metrics, read_outcome
 from resources.training_process import TrainingLog, end_leftovers, run_process
+from resources.training_reports import TrainingTeller
 
 PACKAGES = ["torch", "transformers", "trl", "peft", "accelerate", "datasets"]
 # The launcher of several processes ends them itself, a moment before it would be ended.
@@ -87,26 +89,25 @@ class LocalTrainingExecutor(
     def _run(
         self, context: dg.AssetExecutionContext, job: TrainingJob, command: Sequence[str], log: TrainingLog
     ) -> int:
-        teller = _Teller(context, job, self.tell_every_s)
-
         def watch() -> None:
             log.show()
             teller.tell()
 
         launches = job.accelerate is not None or self.processes > 1
-        # Of an asset's own context Pipes asks what Dagster calls deprecated there.
-        with dg.open_pipes_session(
-            context.op_execution_context, dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader()
-        ) as session:
+        with TrainingTeller(context, job, self.tell_every_s) as teller, self._session(context) as session:
             environment = {**os.environ, **session.get_bootstrap_env_vars(), **self._environment()}
             timeout_s = self.termination_timeout_s + (LAUNCHER_S if launches else 0.0)
             try:
-                code = run_process(command, environment, log, watch, timeout_s)
+                return run_process(command, environment, log, watch, timeout_s)
             except dg.DagsterExecutionInterruptedError:
                 context.log.info(_interrupted(job))
                 raise
-        teller.tell(is_last=True)
-        return code
+
+    def _session(self, context: dg.AssetExecutionContext) -> AbstractContextManager[PipesSession]:
+        # Of an asset's own context Pipes asks what Dagster calls deprecated there.
+        return dg.open_pipes_session(
+            context.op_execution_context, dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader()
+        )
 
     def _environment(self) -> dict[str, str]:
         threads = str(self.threads)
@@ -141,51 +142,6 @@ class LocalTrainingExecutor(
         raise TrainingFailed(f"The training of {job.name} failed: {why}{hint}{last}")
 
 
-class _Teller:
-    """Tells Dagster how far a training is, from the metrics that its process writes."""
-
-    def __init__(self, context: dg.AssetExecutionContext, job: TrainingJob, every_s: float) -> None:
-        self._context, self._name, self._every_s = context, job.name, every_s
-        self._folder = Path(job.folder).absolute()
-        self._mixture = read_run(self._folder / RUN).mixture
-        self._told_at = time.monotonic()
-        self._told = self._last()  # by the attempt before this one
-
-    def tell(self, *, is_last: bool = False) -> None:
-        """Tell the last metrics where it is time to, and where there are new ones."""
-        if not is_last and time.monotonic() - self._told_at < self._every_s:
-            return
-        self._told_at = time.monotonic()
-        now = self._last()
-        if now is not None and now != self._told:
-            self._told = now
-            self._observe(now)
-
-    def _last(self) -> Metrics | None:
-        return next(reversed(read_metrics(self._folder)), None)
-
-    def _observe(self, now: Metrics) -> None:
-        self._context.log.info(
-            f"{self._name}: step {now.step}, epoch {now.epoch:.2f}, loss {now.loss:.4f}, "
-            f"{now.tokens_per_second:,.0f} tokens/s, {now.memory_gb:.1f} GB"
-        )
-        self._context.log_event(
-            dg.AssetObservation(
-                asset_key=self._context.asset_key,
-                partition=self._mixture,
-                description=f"step {now.step}",
-                metadata={
-                    "step": now.step,
-                    "epoch": now.epoch,
-                    "loss": now.loss,
-                    "learning_rate": now.learning_rate,
-                    "tokens_per_second": now.tokens_per_second,
-                    "memory_gb": now.memory_gb,
-                },
-            )
-        )
-
-
 def _interrupted(job: TrainingJob) -> str:
     folder = Path(job.folder).absolute()
     outcome = read_outcome(folder)
@@ -195,8 +151,8 @@ def _interrupted(job: TrainingJob) -> str:
 
 
 def _step(folder: Path) -> int:
-    metrics = read_metrics(folder)
-    return metrics[-1].step if metrics else 0
+    last = read_last_metrics(folder)
+    return last.step if last else 0
 
 
 def _why(code: int, tail: str) -> str:

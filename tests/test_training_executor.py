@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,23 @@ import dagster as dg
 import pytest
 
 from mmat_dagster.training.executor import TrainingExecutor, TrainingFailed, TrainingJob
-from mmat_dagster.training.spec import OUTCOME, Outcome, dump_outcome, read_outcome
+from mmat_dagster.training.spec import (
+    METRICS,
+    OUTCOME,
+    HyperParameters,
+    Outcome,
+    dump_metrics,
+    dump_outcome,
+    read_last_metrics,
+    read_outcome,
+)
+from resources import training_reports
 from resources.training_executor import LocalTrainingExecutor
 from resources.training_process import LOG, MARK, TrainingLog, run_process
+from resources.training_reports import total_steps
+from tests.fakes import told_metrics
 from tests.stand_in_training import COMMAND, READY
-from tests.training_runs import job_that
+from tests.training_runs import job_that, training_run
 
 ROOT = Path(__file__).resolve().parents[1]
 STAND_IN = "tests.stand_in_training"
@@ -94,6 +107,32 @@ def test_a_training_is_observed_while_it_runs(instance: dg.DagsterInstance, tmp_
     assert (first.partition, first.metadata["step"].value, first.metadata["loss"].value) == ("tabmwp", 1, 5.0)
     assert (last.metadata["step"].value, last.metadata["loss"].value) == (4, 1.25)
     assert {"learning_rate", "tokens_per_second", "memory_gb"} <= set(last.metadata)
+
+
+def test_a_person_at_a_terminal_sees_how_far_a_training_is(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = tmp_path / "terminal"
+    monkeypatch.setattr(training_reports, "open_terminal", lambda: terminal.open("w"))
+    run(instance, job_that("finish", tmp_path / "work"), tell_every_s=0.01)
+    assert "rr_checkpoint of tabmwp: 100%" in terminal.read_text()
+    assert "loss=1.2500, tokens/s=123" in terminal.read_text()
+
+
+def test_steps_to_come_are_told_from_those_that_were_taken() -> None:
+    run = replace(training_run(), hyper=HyperParameters(epochs=3.0))
+    assert total_steps(run, replace(told_metrics(10), epoch=0.5)) == 60
+    assert total_steps(replace(run, hyper=HyperParameters(max_steps=7)), told_metrics(1)) == 7
+    assert total_steps(run, replace(told_metrics(4), epoch=0.0)) == 4
+
+
+def test_the_last_metrics_are_found_at_the_end_of_a_long_log(tmp_path: Path) -> None:
+    assert read_last_metrics(tmp_path) is None
+    log = b"".join(dump_metrics(told_metrics(step)) for step in range(1, 200))
+    (tmp_path / METRICS).write_bytes(log + b'{"step": 200, "los')
+    assert read_last_metrics(tmp_path) == told_metrics(199)
+    (tmp_path / METRICS).write_bytes(b'{"step": 1')
+    assert read_last_metrics(tmp_path) is None
 
 
 def test_the_lines_of_the_process_are_kept_and_shown(
@@ -207,6 +246,14 @@ def test_one_of_two_that_is_killed_takes_the_other_with_it(instance: dg.DagsterI
     assert not is_alive(int((tmp_path / READY).read_text()))
 
 
+@pytest.mark.long
+def test_two_processes_that_are_ended_write_their_checkpoint_first(tmp_path: Path) -> None:
+    require_torch()
+    job = job_that("wait_to_be_ended", tmp_path)
+    interrupt_when_ready(executor(processes=2).command(job), tmp_path, 20.0)
+    assert read_outcome(tmp_path) == Outcome(state="preempted", step=7, max_steps=9)
+
+
 def start_orphan(folder: Path) -> subprocess.Popen[bytes]:
     environment = {**os.environ, MARK: str(folder)}
     command = [sys.executable, "-m", STAND_IN, "--config", str(folder / "run.json")]
@@ -228,50 +275,48 @@ def test_what_trains_for_a_run_that_is_gone_writes_its_checkpoint_first(
     assert outcome.state == "done"
 
 
-DEFINITIONS = """
+RUN_OF_ITS_OWN = """
 import dagster as dg
-from mmat_dagster.training.executor import TrainingExecutor, TrainingJob
+from dagster._utils.interrupts import setup_interrupt_handlers
+from mmat_dagster.training.executor import TrainingJob
 from resources.training_executor import LocalTrainingExecutor
 
 @dg.asset(partitions_def=dg.StaticPartitionsDefinition(["tabmwp"]))
 def rr_checkpoint(context: dg.AssetExecutionContext, training: LocalTrainingExecutor) -> None:
     training.train(context, TrainingJob(name="rr_checkpoint of tabmwp", folder={folder!r}))
 
+setup_interrupt_handlers()  # as `dagster api execute_run` does, which the UI ends with SIGTERM
 training = LocalTrainingExecutor(module={module!r}, packages=[], termination_timeout_s=20)
-defs = dg.Definitions([rr_checkpoint], resources={{"training": training}}, executor=dg.in_process_executor)
+with dg.DagsterInstance.ephemeral() as instance:
+    dg.materialize([rr_checkpoint], instance=instance, partition_key="tabmwp", resources={{"training": training}})
 """
 
 
 def start_run(folder: Path) -> subprocess.Popen[str]:
     """Start a Dagster run in a process of its own and return it when its training is at work."""
-    home = folder / "home"
-    home.mkdir()
-    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    told = DEFINITIONS.format(folder=str(folder / "work"), module=STAND_IN)
-    (folder / "definitions.py").write_text(told)
-    command = [sys.executable, "-W", "ignore", "-m", "dagster", "asset", "materialize", "--select", "rr_checkpoint"]
+    script = RUN_OF_ITS_OWN.format(folder=str(folder), module=STAND_IN)
     run = subprocess.Popen(
-        [*command, "--partition", "tabmwp", "-f", str(folder / "definitions.py")],
-        env={**os.environ, "DAGSTER_HOME": str(home), "PYTHONPATH": str(ROOT)},
+        [sys.executable, "-W", "ignore", "-c", script],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_until(lambda: (folder / "work" / READY).exists() or run.poll() is not None)
+    wait_until(lambda: (folder / READY).exists() or run.poll() is not None)
     assert run.poll() is None, run.communicate()[1]
     return run
 
 
 def test_a_terminated_run_lets_the_training_write_its_checkpoint(tmp_path: Path) -> None:
-    job_that("wait_to_be_ended", tmp_path / "work")
+    job_that("wait_to_be_ended", tmp_path)
     run = start_run(tmp_path)
     run.send_signal(signal.SIGTERM)
     _, told = run.communicate(timeout=60)
     assert run.returncode != 0
-    assert read_outcome(tmp_path / "work") == Outcome(state="preempted", step=7, max_steps=9)
+    assert "DagsterExecutionInterruptedError" in told
+    assert read_outcome(tmp_path) == Outcome(state="preempted", step=7, max_steps=9)
     assert "was ended at step 7; a training begun again goes on from there" in told
-    assert "checkpoint written" in (tmp_path / "work" / LOG).read_text()
+    assert "checkpoint written" in (tmp_path / LOG).read_text()
 
 
 class Impatient(BaseException):

@@ -48,6 +48,8 @@ CHECKPOINTS, PLAN, RESULT = "checkpoints", "plan", "result"
 CODE = ("training/spec.py", "training/process/*.py", "training/process/templates/*.jinja")
 # sysexits.h's EX_TEMPFAIL: what was begun is kept, try again.
 PREEMPTED = 75
+# No line of metrics.jsonl is longer.
+LINE_BYTES = 4096
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -314,6 +316,17 @@ def read_metrics(folder: Path) -> list[Metrics]:
     path = folder / METRICS
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     return [_METRICS.validate_json(line) for line in lines if line]
+
+
+def read_last_metrics(folder: Path) -> Metrics | None:
+    """Return what was logged last below a run's folder, however long the log is; None before the first step."""
+    path = folder / METRICS
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - LINE_BYTES))
+        lines = file.read().split(b"\n")[:-1]
+    return _METRICS.validate_json(lines[-1]) if lines and lines[-1] else None
 
 
 def read_outcome(folder: Path) -> Outcome | None:
