@@ -30,12 +30,12 @@ class TrainingLog:
         self._begin = self._shown = self.path.stat().st_size if self.path.exists() else 0
 
     def show(self) -> None:
-        """Write what is new to stdout, which Dagster keeps with the step."""
+        """Write what is new to stderr, which Dagster keeps with the step, and away from a terminal's table."""
         news = self._read(self._shown)
         self._shown += len(news)
         if news:
-            sys.stdout.write(news.decode(errors="replace"))
-            sys.stdout.flush()
+            sys.stderr.write(news.decode(errors="replace"))
+            sys.stderr.flush()
 
     def tail(self, lines: int) -> str:
         """Return the last lines of this attempt."""

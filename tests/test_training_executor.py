@@ -140,7 +140,7 @@ def test_the_lines_of_the_process_are_kept_and_shown(
 ) -> None:
     run(instance, job_that("finish", tmp_path))
     assert (tmp_path / LOG).read_text() == "step 1\nstep 2\nstep 3\nstep 4\n"
-    assert "step 4\n" in capsys.readouterr().out
+    assert "step 4\n" in capsys.readouterr().err
 
 
 def test_a_failure_shows_the_last_lines_of_stdout_and_stderr(instance: dg.DagsterInstance, tmp_path: Path) -> None:
