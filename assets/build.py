@@ -1,29 +1,25 @@
 """What the data assets have in common: build the partitions that a run asks for, and tell Dagster what was made."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import dagster as dg
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from pydantic import Field
 
-from assets.metadata import describe
 from assets.money import describe_estimate, describe_spending, foretold
-from assets.published import SOURCE_FILES
+from assets.records import is_recorded, record
 from assets.reporting import Reporter
 from assets.waiting import run_tags, wait_for, waiting_for
-from mmat_dagster.datasets import chain, code_version, label
+from mmat_dagster.datasets import chain, label
 from mmat_dagster.estimate import estimate_samples
 from mmat_dagster.interfaces import LedgerError, StoreError, TeacherUnavailable
+from mmat_dagster.parts import Manifest
 from mmat_dagster.pipeline import Built, Pipeline, RepliesPending, UpstreamMissing
 from mmat_dagster.schema import DatasetName, SourceName
 from mmat_dagster.sources.layout import SourceAbsent, SourceError
 from mmat_dagster.tools import CorpusError, OperatorUnavailable
-
-CODE_VERSION_TAG = "dagster/code_version"
-DATA_VERSION_TAG = "dagster/data_version"
-INPUT_DATA_VERSION_TAG = "dagster/input_data_version"
-INPUT_EVENT_POINTER_TAG = "dagster/input_event_pointer"
 
 # What would hit every sample: the run stops at once and tells what to do.
 RUN_ERRORS = (CorpusError, LedgerError, OperatorUnavailable, StoreError, TeacherUnavailable)
@@ -109,14 +105,37 @@ def _build_source(
 ) -> None:
     with Reporter(context.log) as reporter:
         with_upstream = config.upstream == "build"
-        before = pipeline.spendings
-        for built in pipeline.build(dataset, source, reporter.report, with_upstream=with_upstream):
-            after = pipeline.spendings
-            if built.manifest.dataset == dataset or not _is_recorded(context, built):
-                _record(context, pipeline, built, describe_spending(before, after))
-            before = after
-            if built.manifest.dataset == "source_qa" and dataset != "source_qa":
-                _foretell(context, pipeline, built)
+        builds = pipeline.build(dataset, source, reporter.report, with_upstream=with_upstream)
+        _record_all(context, pipeline, builds, dataset)
+
+
+def provide(
+    context: dg.AssetExecutionContext,
+    config: BuildConfig,
+    pipeline: Pipeline,
+    dataset: DatasetName,
+    source: SourceName,
+) -> Manifest:
+    """Return `dataset` of `source`, up to date, for an asset that stands on it; tell Dagster what it has not heard."""
+    with Reporter(context.log) as reporter:
+        with_upstream = config.upstream == "build"
+        builds = pipeline.provide(dataset, source, reporter.report, with_upstream=with_upstream)
+        return _record_all(context, pipeline, builds, None)
+
+
+def _record_all(
+    context: dg.AssetExecutionContext, pipeline: Pipeline, builds: Iterator[Built], wanted: DatasetName | None
+) -> Manifest:
+    """Record what is built as it comes, the `wanted` dataset also where it has not changed; return the last one."""
+    before = pipeline.spendings
+    for built in builds:
+        after = pipeline.spendings
+        if built.manifest.dataset == wanted or not is_recorded(context, built.manifest):
+            record(context, pipeline, built, describe_spending(before, after))
+        before = after
+        if built.manifest.dataset == "source_qa" and wanted != "source_qa":
+            _foretell(context, pipeline, built)
+    return built.manifest
 
 
 def _foretell(context: dg.AssetExecutionContext, pipeline: Pipeline, built: Built) -> None:
@@ -131,71 +150,3 @@ def _foretell(context: dg.AssetExecutionContext, pipeline: Pipeline, built: Buil
             asset_key="rationales", partition=source, metadata=describe_estimate(foreseen), description="before asking"
         )
         context.log_event(observation)
-
-
-def _record(context: dg.AssetExecutionContext, pipeline: Pipeline, built: Built, spent: dict[str, Any]) -> None:
-    manifest = built.manifest
-    context.log.info(
-        f"{manifest.dataset} of {manifest.source}: {built.rows_in} in, {manifest.rows} out, "
-        f"{manifest.rejected.total()} rejected, {built.reused_parts} of {len(manifest.parts)} parts reused"
-    )
-    tags = {CODE_VERSION_TAG: code_version(manifest.dataset), DATA_VERSION_TAG: manifest.fingerprint}
-    tags |= _inputs(context, built)
-    context.log_event(
-        dg.AssetMaterialization(
-            asset_key=manifest.dataset,
-            partition=manifest.source,
-            metadata={**describe(pipeline, built), **spent},
-            tags=tags,
-        )
-    )
-
-
-def _inputs(context: dg.AssetExecutionContext, built: Built) -> dict[str, str]:
-    """Return the tags by which Dagster knows what a dataset was made from: its version, and the event that told it."""
-    source = built.manifest.source
-    if built.source_state is not None:
-        observed = _observe(context, source, built.source_state)
-        return _input_tags(SOURCE_FILES, built.source_state, observed)
-    if built.upstream is None:
-        return {}
-    below = _last_record(context, built.upstream.dataset, source)
-    return _input_tags(built.upstream.dataset, built.upstream.fingerprint, below)
-
-
-def _input_tags(name: str, version: str, told: dg.EventLogRecord | None) -> dict[str, str]:
-    tags = {f"{INPUT_DATA_VERSION_TAG}/{name}": version}
-    if told is not None:  # without it Dagster takes the upstream for a new one
-        tags[f"{INPUT_EVENT_POINTER_TAG}/{name}"] = str(told.storage_id)
-    return tags
-
-
-def _observe(context: dg.AssetExecutionContext, source: SourceName, state: str) -> dg.EventLogRecord | None:
-    """Tell Dagster which state a source's files were in, unless it is the last that it knows of."""
-    last = _last_observation(context, source)
-    tags = (last.asset_observation.tags or {}) if last and last.asset_observation else {}
-    if tags.get(DATA_VERSION_TAG) == state:
-        return last
-    context.log_event(dg.AssetObservation(asset_key=SOURCE_FILES, partition=source, tags={DATA_VERSION_TAG: state}))
-    return _last_observation(context, source)
-
-
-def _last_observation(context: dg.AssetExecutionContext, source: SourceName) -> dg.EventLogRecord | None:
-    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(SOURCE_FILES), asset_partitions=[source])
-    return next(iter(context.instance.fetch_observations(wanted, limit=1).records), None)
-
-
-def _is_recorded(context: dg.AssetExecutionContext, built: Built) -> bool:
-    """Say whether Dagster's history already ends with this state of the dataset."""
-    last = _last_record(context, built.manifest.dataset, built.manifest.source)
-    if last is None or last.asset_materialization is None:
-        return False
-    tags = last.asset_materialization.tags or {}
-    return tags.get(DATA_VERSION_TAG) == built.manifest.fingerprint
-
-
-def _last_record(
-    context: dg.AssetExecutionContext, dataset: DatasetName, source: SourceName
-) -> dg.EventLogRecord | None:
-    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(dataset), asset_partitions=[source])
-    return next(iter(context.instance.fetch_materializations(wanted, limit=1).records), None)

@@ -28,8 +28,8 @@ def describe(pipeline: Pipeline, built: Built) -> dict[str, Any]:
         "rows_in": built.rows_in,
         "rows_out": manifest.rows,
         "rejected": manifest.rejected.total(),
-        "rejected_by_reason": dg.MetadataValue.md(_counts("reason", manifest.rejected)),
-        **({"census": dg.MetadataValue.md(_counts("what", manifest.census))} if manifest.census else {}),
+        "rejected_by_reason": dg.MetadataValue.md(count_table("reason", manifest.rejected)),
+        **({"census": dg.MetadataValue.md(count_table("what", manifest.census))} if manifest.census else {}),
         "parts": len(manifest.parts),
         "parts_reused": built.reused_parts,
         "location": dg.MetadataValue.path(pipeline.store.locate(folder)),
@@ -51,7 +51,8 @@ def _operators(pipeline: Pipeline) -> str:
     return f"| operator | version |\n|---|---|\n{rows}"
 
 
-def _counts(title: str, counts: Mapping[str, int]) -> str:
+def count_table(title: str, counts: Mapping[str, int]) -> str:
+    """Return counts as a Markdown table."""
     rows = "".join(f"| {name} | {count:,} |\n" for name, count in sorted(counts.items()))
     return f"| {title} | count |\n|---|---:|\n{rows}" if rows else "none"
 

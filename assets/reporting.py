@@ -1,19 +1,17 @@
 """Progress for people: a bar on a terminal, and a log line every few seconds in the Dagster UI."""
 
-import os
-import sys
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, Self
 
 import dagster as dg
 from tqdm import tqdm
 
 from mmat_dagster.progress import Progress, duration
 from mmat_dagster.spending import Spending
+from mmat_dagster.terminal import open_terminal
 
 # An event costs Dagster about 8 ms, so records are never logged one by one.
 LOG_EVERY_S = 5.0
@@ -112,20 +110,6 @@ class Reporter:
     def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
-
-
-def open_terminal() -> TextIO | None:
-    """Open the terminal of the person who started this run, if somebody did.
-
-    Dagster redirects stderr to its log files for the time of a step, so a bar there would be seen by nobody. A run that
-    the UI launched (`dagster api ..`) has a terminal only where `dagster dev` has one, and leaves it alone.
-    """
-    if sys.argv[1:2] == ["api"] or not os.isatty(0):
-        return None
-    try:
-        return Path("/dev/tty").open("w")
-    except OSError:
-        return None
 
 
 def line(progress: Progress, rates: Rates, now: float) -> str:

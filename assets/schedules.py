@@ -1,9 +1,10 @@
-"""The data job and its schedule."""
+"""The data job and its schedule, and the training job."""
 
 from collections.abc import Iterator
 
 import dagster as dg
 
+from assets.checkpoints import orr_checkpoint, rr_checkpoint
 from assets.foundation import source_qa
 from assets.integration import orr_dialogues
 from assets.partitions import SOURCES
@@ -14,6 +15,11 @@ data = dg.define_asset_job(
     "data",
     selection=dg.AssetSelection.assets(source_qa, rationales, rr_dialogues, orr_dialogues),
     description="One source from its published files to RR and ORR dialogues.",
+)
+training = dg.define_asset_job(
+    "training",
+    selection=dg.AssetSelection.assets(rr_checkpoint, orr_checkpoint),
+    description="One mixture's dialogues to an RR and an ORR checkpoint.",
 )
 
 

@@ -22,8 +22,10 @@ from mmat_dagster.sampling import sample
 from mmat_dagster.schema import DatasetName, Rejection, SourceName
 from mmat_dagster.tool_commands import add_tool_commands, positive, share
 from mmat_dagster.tools import OperatorUnavailable
+from mmat_dagster.training.mixtures import WHOLE, CheckpointName
 
 DATASETS: tuple[DatasetName, ...] = get_args(DatasetName)
+CHECKPOINTS: tuple[CheckpointName, ...] = get_args(CheckpointName)
 SOURCES: tuple[SourceName, ...] = get_args(SourceName)
 BUILD_FIRST = "python -m mmat_dagster materialize rr_dialogues"
 
@@ -44,9 +46,16 @@ def run(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mmat-dagster", description="The MMAT-1M data engine.")
     commands = parser.add_subparsers(required=True, metavar="command")
-    materialize = commands.add_parser("materialize", help="build a dataset and what it stands on, one run per source")
-    materialize.add_argument("dataset", choices=DATASETS)
-    materialize.add_argument("--source", choices=SOURCES, action="append", help="default: all five; may be repeated")
+    materialize = commands.add_parser(
+        "materialize", help="build a dataset, or train a checkpoint, and what it stands on; one run per source"
+    )
+    materialize.add_argument("dataset", choices=(*DATASETS, *CHECKPOINTS))
+    materialize.add_argument(
+        "--source",
+        choices=SOURCES,
+        action="append",
+        help="default: all five, on which one checkpoint is trained together; may be repeated",
+    )
     materialize.add_argument("--wait", action="store_true", help="with MMAT_MODE=batch: stay until the batches ended")
     materialize.add_argument("--poll-s", type=positive, default=60, metavar="S", help="look so often (default 60)")
     materialize.set_defaults(command=_materialize)
@@ -108,8 +117,10 @@ def _add_export(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def _materialize(options: argparse.Namespace) -> int:
     # Dagster takes a second to import, and no other command needs it.
-    from mmat_dagster.runs import materialize  # noqa: PLC0415
+    from mmat_dagster.runs import materialize, train  # noqa: PLC0415
 
+    if options.dataset in CHECKPOINTS:
+        return train(options.dataset, tuple(options.source or [WHOLE]))
     return materialize(
         options.dataset,
         tuple(options.source or SOURCES),

@@ -34,6 +34,8 @@ MMAT_SEARCH_LANGUAGE  auto (default): of the question; any, or a code such as en
 GOOGLE_API_KEY    the search's key; read by Dagster when a run starts
 GOOGLE_CSE_ID     the Programmable Search Engine
 GOOGLE_SEARCH_URL  a server with the contract of Google's
+MMAT_STUDENT      what is trained: tiny (default), smollm2, a folder, or a hub's org/model@revision
+MMAT_TRAIN_PROCESSES  processes that train together, one per GPU; default 1
 OPENAI_API_KEY    the key; read by Dagster when a run starts
 OPENAI_BASE_URL   an OpenAI-compatible server; default OpenAI's
 """
@@ -48,6 +50,8 @@ from mmat_dagster.chat.models import ImageDetail
 from mmat_dagster.corpus import BENCHMARKS
 from mmat_dagster.fingerprints import code_fingerprint
 from mmat_dagster.schema import LeakPolicy
+from mmat_dagster.training.spec import BadRun
+from mmat_dagster.training.students import find_student
 
 TeacherName = Literal["annotations", "gpt4o"]
 ModeName = Literal["chat", "batch"]
@@ -107,6 +111,8 @@ class Environment:
     has_google_key: bool
     google_engine: str | None
     google_url: str | None
+    student: str
+    train_processes: int | None
 
 
 def read_environment(variables: Mapping[str, str]) -> Environment:
@@ -152,6 +158,8 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         has_google_key=bool(variables.get("GOOGLE_API_KEY")),
         google_engine=variables.get("GOOGLE_CSE_ID", "").strip() or None,
         google_url=variables.get("GOOGLE_SEARCH_URL", "").strip() or None,
+        student=_student(variables.get("MMAT_STUDENT", "").strip() or "tiny"),
+        train_processes=_count(variables, "MMAT_TRAIN_PROCESSES"),
     )
 
 
@@ -189,6 +197,14 @@ def _truth(variables: Mapping[str, str], name: str) -> bool:
     if text not in TRUTHS:
         raise BadEnvironment(f"{name} is {text!r}; it may be true or false")
     return TRUTHS[text]
+
+
+def _student(name: str) -> str:
+    try:
+        find_student(name)
+    except BadRun as error:
+        raise BadEnvironment(f"MMAT_STUDENT: {error}") from error
+    return name
 
 
 def _search(name: str) -> SearchName:

@@ -42,6 +42,10 @@ class Store(ABC):
         """Put `data` at `key` so that it is there whole or not at all; raise StoreError where that cannot be."""
 
     @abstractmethod
+    def put(self, key: str, path: Path) -> None:
+        """Put a copy of the local file `path` at `key`, like `write`, without holding it in memory."""
+
+    @abstractmethod
     def list_keys(self, prefix: str) -> list[str]:
         """Return the keys directly below `prefix`, in order."""
 

@@ -106,10 +106,28 @@ class Pipeline:
             yield self._build_source_qa(source, report)
             return
         below = None
-        for below in self._upstream(upstream, source, report, with_upstream):
+        for below in self.provide(upstream, source, report, with_upstream=with_upstream):
             yield below
         assert below is not None
         yield self._build_stage(self._stage(dataset, source), source, below.manifest, report)
+
+    def provide(
+        self, dataset: DatasetName, source: SourceName, report: Report, *, with_upstream: bool = True
+    ) -> Iterator[Built]:
+        """Yield `dataset` of `source`, up to date, for what stands on it: built like `build`, or as it is.
+
+        Raises what `build` does, and UpstreamMissing where `with_upstream` is False and `dataset` is not up to date.
+        """
+        if with_upstream:
+            yield from self.build(dataset, source, report)
+            return
+        built = self.current(dataset, source)
+        if built is None:
+            raise UpstreamMissing(
+                f"{dataset} of {source} is not up to date. Run first: "
+                f"dagster asset materialize --select {dataset} --partition {source}"
+            )
+        yield built
 
     def current(self, dataset: DatasetName, source: SourceName) -> Built | None:
         """Return `dataset` of `source` if it is up to date."""
@@ -143,20 +161,6 @@ class Pipeline:
             store_root=self.store_root,
             settings=self.settings,
         )
-
-    def _upstream(
-        self, dataset: DatasetName, source: SourceName, report: Report, with_upstream: bool
-    ) -> Iterator[Built]:
-        if with_upstream:
-            yield from self.build(dataset, source, report)
-            return
-        built = self.current(dataset, source)
-        if built is None:
-            raise UpstreamMissing(
-                f"{dataset} of {source} is not up to date. Run first: "
-                f"dagster asset materialize --select {dataset} --partition {source}"
-            )
-        yield built
 
     def _build_source_qa(self, source: SourceName, report: Report) -> Built:
         making = self.source_parts(source)

@@ -1,4 +1,4 @@
-"""Runs from scripts and cron: one Dagster run per source, recorded in the history that the UI shows."""
+"""Runs from scripts and cron: one Dagster run per source or mixture, recorded in the history that the UI shows."""
 
 import os
 from collections import Counter
@@ -15,6 +15,8 @@ from mmat_dagster.datasets import chain
 from mmat_dagster.definitions import defs
 from mmat_dagster.environment import BadEnvironment, Environment, read_environment
 from mmat_dagster.schema import DatasetName, SourceName
+from mmat_dagster.training.checkpoints import Checkpoint, read_current
+from mmat_dagster.training.mixtures import CheckpointName
 from resources.store import LocalStore
 
 INTERRUPTED = "DagsterExecutionInterruptedError"
@@ -29,9 +31,7 @@ def materialize(
     A source whose folder is absent is told and passed over, unless it was asked for by name. One that waits for a batch
     is told; with `wait_s` it is looked at every so many seconds, and built on as its batches end.
     """
-    environment = read_environment(os.environ)
-    if not environment.is_sample and not environment.sources.is_dir():
-        raise BadEnvironment(f"MMAT_SOURCES names {environment.sources}, and there is no such folder")
+    environment = _read_environment()
     print(ROW.format("source", "accepted", "rejected", f"{dataset} in {environment.store.absolute()}"), flush=True)
     # The instance that `dagster asset materialize` and `dagster dev` use: DAGSTER_HOME, else ./dagster.yaml.
     with get_possibly_temporary_instance_for_cli() as instance:
@@ -47,6 +47,51 @@ def materialize(
     return 1 if "failed" in outcomes.values() else 0
 
 
+def train(checkpoint: CheckpointName, mixtures: Sequence[str]) -> int:
+    """Train `checkpoint` on each of `mixtures`, one run each, and print what came of it; return the exit code.
+
+    What is missing of their dialogues is built first.
+    """
+    environment = _read_environment()
+    title = f"{checkpoint} in {environment.store.absolute()}"
+    print(ROW.format("mixture", "steps", "loss", title), flush=True)
+    with get_possibly_temporary_instance_for_cli() as instance:
+        are_trained = [_train_mixture(instance, environment, checkpoint, mixture) for mixture in mixtures]
+    return 0 if all(are_trained) else 1
+
+
+def _read_environment() -> Environment:
+    environment = read_environment(os.environ)
+    if not environment.is_sample and not environment.sources.is_dir():
+        raise BadEnvironment(f"MMAT_SOURCES names {environment.sources}, and there is no such folder")
+    return environment
+
+
+def _train_mixture(
+    instance: dg.DagsterInstance, environment: Environment, checkpoint: CheckpointName, mixture: str
+) -> bool:
+    result = _execute(instance, [checkpoint], mixture)
+    trained = read_current(LocalStore(root=str(environment.store)), checkpoint, mixture) if result.success else None
+    print(_trained(trained) if trained else _failure(result, mixture), flush=True)
+    return trained is not None
+
+
+def _trained(checkpoint: Checkpoint) -> str:
+    outcome = checkpoint.outcome
+    loss = "-" if outcome.final_loss is None else f"{outcome.final_loss:.4f}"
+    return ROW.format(checkpoint.mixture, outcome.step, loss, checkpoint.folder)
+
+
+def _execute(instance: dg.DagsterInstance, assets: Sequence[str], partition: str) -> dg.ExecuteInProcessResult:
+    return defs.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=instance,
+        partition_key=partition,
+        asset_selection=[dg.AssetKey(each) for each in assets],
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        raise_on_error=False,
+    )
+
+
 def _materialize_source(
     instance: dg.DagsterInstance,
     environment: Environment,
@@ -57,13 +102,7 @@ def _materialize_source(
     if not is_named and not environment.is_sample and not (environment.sources / source).exists():
         print(ROW.format(source, "-", "-", f"absent: there is no folder {environment.sources / source}"), flush=True)
         return "absent"
-    result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
-        instance=instance,
-        partition_key=source,
-        asset_selection=[dg.AssetKey(each) for each in chain(dataset)],
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        raise_on_error=False,
-    )
+    result = _execute(instance, chain(dataset), source)
     run = instance.get_run_by_id(result.run_id)
     labels = waiting_for(run.tags) if run and result.success else ()
     if labels:
@@ -84,11 +123,11 @@ def _success(environment: Environment, dataset: DatasetName, source: SourceName)
     return ROW.format(source, accepted, rejected.total(), reasons)
 
 
-def _failure(result: dg.ExecuteInProcessResult, source: SourceName) -> str:
+def _failure(result: dg.ExecuteInProcessResult, partition: str) -> str:
     failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
     if any(data.error and data.error.cls_name == INTERRUPTED for data in failures):
-        return ROW.format(source, "-", "-", "interrupted; what was finished is kept, run again to go on")
+        return ROW.format(partition, "-", "-", "interrupted; what was finished is kept, run again to go on")
     told = [
         data.user_failure_data.description if data.user_failure_data else data.error_display_string for data in failures
     ]
-    return ROW.format(source, "-", "-", "failed: " + "\n".join(filter(None, told)))
+    return ROW.format(partition, "-", "-", "failed: " + "\n".join(filter(None, told)))

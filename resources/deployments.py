@@ -17,7 +17,9 @@ from resources.own_passages import OwnPassagesFirst
 from resources.pipeline import PipelineResource
 from resources.search import BM25Search
 from resources.store import LocalStore
+from resources.students import StudentResource
 from resources.teachers import AnnotationsTeacherResource, PromptedTeacherResource
+from resources.training_executor import LocalTrainingExecutor
 
 
 def local(environment: Environment) -> dict[str, Any]:
@@ -42,6 +44,8 @@ def local(environment: Environment) -> dict[str, Any]:
             leaks=environment.leaks,
             **given(workers=environment.workers, part_rows=environment.part_rows, concurrency=environment.concurrency),
         ),
+        "student": StudentResource(name=environment.student),
+        "training_executor": LocalTrainingExecutor(**given(processes=environment.train_processes)),
     }
 
 

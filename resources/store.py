@@ -2,10 +2,12 @@
 
 import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import dagster as dg
 from pydantic import Field
@@ -13,6 +15,7 @@ from pydantic import Field
 from mmat_dagster.interfaces import Store, StoreError
 
 WRITING = ".writing-"
+COPIED_AT_ONCE = 1 << 20
 
 
 class LocalStore(dg.ConfigurableResource[Store], Store):
@@ -34,15 +37,13 @@ class LocalStore(dg.ConfigurableResource[Store], Store):
 
     def write(self, key: str, data: bytes) -> None:
         """Write a temporary file, force it to disk, and rename it to its place."""
-        path = self._path(key)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._replace(path, data)
-        except OSError as error:
-            raise StoreError(
-                f"The store {self.root!r} cannot be written ({error.strerror}: {error.filename}). "
-                "Set MMAT_STORE to a folder that you may write to."
-            ) from error
+        with self._writable(key) as file:
+            file.write(data)
+
+    def put(self, key: str, path: Path) -> None:
+        """Copy the file beside its place, force it to disk, and rename it."""
+        with path.open("rb") as original, self._writable(key) as file:
+            shutil.copyfileobj(original, file, COPIED_AT_ONCE)
 
     def list_keys(self, prefix: str) -> list[str]:
         """Return the files directly below the folder `prefix`."""
@@ -59,14 +60,9 @@ class LocalStore(dg.ConfigurableResource[Store], Store):
     def exclusive(self, prefix: str) -> Iterator[None]:
         """Hold a lock that the kernel releases with the process, however that ends."""
         path = self._path(prefix) / ".lock"
-        try:
+        with self._telling():
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = path.open("a")
-        except OSError as error:
-            raise StoreError(
-                f"The store {self.root!r} cannot be written ({error.strerror}: {error.filename}). "
-                "Set MMAT_STORE to a folder that you may write to."
-            ) from error
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             for leftover in path.parent.glob(f"{WRITING}*"):
@@ -76,15 +72,30 @@ class LocalStore(dg.ConfigurableResource[Store], Store):
     def _path(self, key: str) -> Path:
         return Path(self.root) / key
 
-    def _replace(self, path: Path, data: bytes) -> None:
-        descriptor, temporary = tempfile.mkstemp(prefix=WRITING, dir=path.parent)
+    @contextmanager
+    def _writable(self, key: str) -> Iterator[BinaryIO]:
+        """Open a temporary file that is at `key` when the block ends without an error, and gone otherwise."""
+        path = self._path(key)
+        with self._telling():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(prefix=WRITING, dir=path.parent)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    yield file
+                    file.flush()
+                    os.fsync(file.fileno())
+                Path(temporary).chmod(0o644)
+                Path(temporary).replace(path)
+            except BaseException:
+                Path(temporary).unlink(missing_ok=True)
+                raise
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"The store {self.root!r} cannot be written ({error.strerror}: {error.filename}). "
+                "Set MMAT_STORE to a folder that you may write to."
+            ) from error

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+import dagster as dg
+from PIL import Image
+
 from mmat_dagster.interfaces import (
     ChatModel,
     ChatReply,
@@ -19,6 +22,8 @@ from mmat_dagster.operators.observation import MAX_CHARS
 from mmat_dagster.schema import DatasetName, ImageRef, Rejection, Sample, SourceName, Step, Transcript, Turn
 from mmat_dagster.spending import Spending
 from mmat_dagster.tools import Failed, Look, Operator, Passage, Retriever, SearchEngine, SearchFailed, Sight
+from mmat_dagster.training.executor import TrainingExecutor, TrainingJob
+from mmat_dagster.training.spec import Metrics, Outcome, TrainingRun, dump_metrics, read_run
 
 
 class NoPictures(Pictures):
@@ -158,3 +163,53 @@ class ScriptedChatModel(ChatModel):
             raise AssertionError("one request more than the script has replies for")
         reply = self.replies.pop(0)
         return ChatReply(text=reply, prompt_tokens=1, completion_tokens=1) if isinstance(reply, str) else reply
+
+
+class ToldExecutor(TrainingExecutor[dg.AssetExecutionContext]):
+    """Trains by writing what a training leaves; keeps its jobs and runs. A mixture may be told to end otherwise."""
+
+    def __init__(self, **ends: Outcome | Exception) -> None:
+        self.ends = ends
+        self.jobs: list[TrainingJob] = []
+        self.runs: list[TrainingRun] = []
+
+    @property
+    def world_size(self) -> int:
+        return 1
+
+    def train(self, context: dg.AssetExecutionContext, job: TrainingJob) -> Outcome:
+        folder = Path(job.folder)
+        run = read_run(folder / "run.json")
+        self.jobs.append(job)
+        self.runs.append(run)
+        end = self.ends.pop(run.mixture, None)
+        if isinstance(end, Exception):
+            raise end
+        if end is not None:
+            return end
+        return self.finish(folder, run)
+
+    def finish(self, folder: Path, run: TrainingRun) -> Outcome:
+        metrics = [told_metrics(step) for step in (1, 2)]
+        (folder / "metrics.jsonl").write_bytes(b"".join(dump_metrics(each) for each in metrics))
+        (folder / "result" / "processor").mkdir(parents=True, exist_ok=True)
+        (folder / "result" / "adapter_model.safetensors").write_bytes(f"weights {run.key}".encode())
+        (folder / "result" / "processor" / "chat_template.jinja").write_text("{% generation %}")
+        (folder / "result" / "README.md").write_text("# A model card")
+        Image.new("RGB", (8, 8)).save(folder / "result" / "loss.png")
+        rows = sum(shard.rows for item in run.data for shard in item.shards)
+        return Outcome(state="done", step=2, max_steps=2, dialogues=rows, dropped={"missing image": 1}, final_loss=0.5)
+
+
+def told_metrics(step: int) -> Metrics:
+    """Return what a step says whose loss is one through it."""
+    return Metrics(
+        step=step,
+        epoch=step / 2,
+        loss=1 / step,
+        learning_rate=1e-3,
+        tokens=10 * step,
+        tokens_per_second=100.0,
+        memory_gb=float(step),
+        seconds=float(step),
+    )

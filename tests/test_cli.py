@@ -8,11 +8,18 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
-from mmat_dagster import cli
+from mmat_dagster import cli, runs
 from mmat_dagster.sources import READERS, check_layout
+from mmat_dagster.training.checkpoints import read_current
+from mmat_dagster.training.students import STUDENTS
+from resources.store import LocalStore
+from tests.fakes import ToldExecutor
 from tests.layouts import write_tabmwp
+from tests.test_checkpoint_assets import TRAINED
+from tests.test_pipeline import pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -91,6 +98,26 @@ def test_a_store_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "Set MMAT_STORE to a folder that you may write to" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_checkpoint_of_all_sources_is_trained_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tabmwp(tmp_path / "sources", 2)
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    resources = {"pipeline": pipeline(tmp_path), "training_executor": ToldExecutor(), "student": STUDENTS["tiny"]}
+    told = dg.Definitions(assets=TRAINED, resources=resources, executor=dg.in_process_executor)
+    monkeypatch.setattr(runs, "defs", told)
+    assert cli.run(["materialize", "rr_checkpoint"]) == 0
+    _, row = capsys.readouterr().out.splitlines()
+    current = read_current(LocalStore(root=str(tmp_path / "store")), "rr_checkpoint", "mmat_1m")
+    assert current is not None
+    assert row.split() == ["mmat_1m", "2", "0.5000", current.folder]
+    assert cli.run(["materialize", "orr_checkpoint", "--source", "llava_cot"]) == 1
+    title, row = capsys.readouterr().out.splitlines()
+    assert title.split() == ["mixture", "steps", "loss", "orr_checkpoint", "in", str(tmp_path / "store")]
+    assert "failed: orr_checkpoint of llava_cot was not trained. The source llava_cot was looked for" in row
 
 
 def test_sample_writes_folders_that_the_readers_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

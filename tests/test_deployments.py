@@ -76,6 +76,13 @@ def test_the_web_is_searched_where_it_is_asked_for() -> None:
     assert type(pipeline_of({}).nested_resources["search"]).__name__ == "BM25Search"
 
 
+def test_what_is_trained_and_by_how_many_is_said_by_the_environment() -> None:
+    usual, told = DEPLOYMENTS["local"](read_environment({})), {"MMAT_STUDENT": "smollm2", "MMAT_TRAIN_PROCESSES": "8"}
+    assert (usual["student"].name, usual["training_executor"].world_size) == ("tiny", 1)
+    chosen = DEPLOYMENTS["local"](read_environment(told))
+    assert (chosen["student"].name, chosen["training_executor"].world_size) == ("smollm2", 8)
+
+
 @pytest.mark.parametrize("name", SECRETS)
 def test_a_secret_is_named_and_never_read_when_resources_are_made(name: str) -> None:
     pipeline = pipeline_of({**TEACHER, **SECRETS})

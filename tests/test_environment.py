@@ -27,6 +27,8 @@ PASSWORD = "postgresql://teacher:secret@host/ledger"
         ({"MMAT_LEAKS": "keep"}, "MMAT_LEAKS is 'keep'; it may be drop or warn"),
         ({"MMAT_VERIFY_IMAGES": "never"}, "MMAT_VERIFY_IMAGES is 'never'; it may be true or false"),
         ({"MMAT_ALLOW_NON_COMMERCIAL": "2"}, "MMAT_ALLOW_NON_COMMERCIAL is '2'"),
+        ({"MMAT_STUDENT": "gpt"}, "MMAT_STUDENT: 'gpt' is no student: it may be tiny, smollm2"),
+        ({"MMAT_TRAIN_PROCESSES": "0"}, "MMAT_TRAIN_PROCESSES is '0'"),
         ({"MMAT_IMAGE_DETAIL": "fine"}, "MMAT_IMAGE_DETAIL is 'fine'; it may be .*low"),
     ],
 )

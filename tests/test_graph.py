@@ -15,6 +15,7 @@ from mmat_dagster.datasets import RECORDS
 from mmat_dagster.definitions import defs
 from mmat_dagster.environment import read_environment
 from mmat_dagster.schema import DatasetName, Dialogue, Rejection, SourceName
+from mmat_dagster.training.mixtures import CheckpointName
 from resources.deployments import DEPLOYMENTS
 from resources.store import LocalStore
 from tests.chat_server import ChatServer
@@ -73,14 +74,18 @@ def test_the_whole_graph_runs_offline_on_all_five_sources(instance: dg.DagsterIn
         assert len(read(tmp_path / "store", "orr_dialogues", source)) == len(dialogues)
 
 
-def test_definitions_hold_assets_checks_job_and_schedule() -> None:
+def test_definitions_hold_assets_checks_jobs_and_schedule() -> None:
     assert {key.to_user_string() for key in defs.resolve_all_asset_keys()} == {
         "source_files",
         *get_args(DatasetName),
+        *get_args(CheckpointName),
     }
     job = defs.resolve_job_def("data")
     assert job.partitions_def is not None
     assert list(job.partitions_def.get_partition_keys()) == list(get_args(SourceName))
+    training = defs.resolve_job_def("training")
+    assert training.partitions_def is not None
+    assert list(training.partitions_def.get_partition_keys()) == [*get_args(SourceName), "mmat_1m"]
     assert defs.resolve_schedule_def("weekly").job_name == "data"
 
 

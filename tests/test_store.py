@@ -1,11 +1,13 @@
 """Files in the store are whole or absent, and one process at a time writes a dataset."""
 
 import multiprocessing
+import tracemalloc
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
 
+from mmat_dagster.interfaces import StoreError
 from resources.store import WRITING, LocalStore
 
 
@@ -38,6 +40,50 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_litter(
         store.write("a/b", b"new")
     assert store.read("a/b") == b"old"
     assert [path.name for path in (Path(store.root) / "a").iterdir()] == ["b"]
+
+
+def test_a_file_is_put_with_the_bytes_and_the_mode_of_any_other(store: LocalStore, tmp_path: Path) -> None:
+    original = tmp_path / "model.safetensors"
+    original.write_bytes(bytes(range(256)) * 10_000)
+    original.chmod(0o600)
+    store.put("rr_checkpoint/tabmwp/model.safetensors", original)
+    assert store.read("rr_checkpoint/tabmwp/model.safetensors") == original.read_bytes()
+    assert Path(store.locate("rr_checkpoint/tabmwp/model.safetensors")).stat().st_mode & 0o777 == 0o644
+    assert original.exists()
+
+
+def test_a_put_takes_no_memory_of_the_size_of_its_file(store: LocalStore, tmp_path: Path) -> None:
+    original = tmp_path / "large"
+    with original.open("wb") as file:
+        file.truncate(64 << 20)
+    tracemalloc.start()
+    store.put("a/large", original)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 << 20
+    assert Path(store.locate("a/large")).stat().st_size == 64 << 20
+
+
+def test_a_put_that_fails_leaves_the_old_file_and_no_litter(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write("a/b", b"old")
+    (tmp_path / "new").write_bytes(b"new")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device", "b")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StoreError, match="No space left on device"):
+        store.put("a/b", tmp_path / "new")
+    assert store.read("a/b") == b"old"
+    assert [path.name for path in (Path(store.root) / "a").iterdir()] == ["b"]
+
+
+def test_putting_a_file_that_is_not_there_says_so(store: LocalStore, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        store.put("a/b", tmp_path / "nothing")
+    assert not store.exists("a/b")
 
 
 def test_litter_of_a_killed_process_is_removed_with_the_next_lock(store: LocalStore) -> None:

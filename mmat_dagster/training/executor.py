@@ -44,7 +44,7 @@ class TrainingFailed(Exception):
     """A training process ended without a result; the text says why, with the last lines that it wrote."""
 
 
-class TrainingExecutor(ABC, Generic[Context]):
+class TrainingExecutor(Generic[Context], ABC):
     """Runs training processes. `Context` is what the orchestrator gives a step to report to."""
 
     @property

@@ -45,8 +45,12 @@ State = Literal["done", "preempted", "failed"]
 
 RUN, METRICS, DROPPED, OUTCOME = "run.json", "metrics.jsonl", "dropped.jsonl", "outcome.json"
 CHECKPOINTS, PLAN, RESULT = "checkpoints", "plan", "result"
+# The code that decides what a run learns.
+CODE = ("training/spec.py", "training/process/*.py", "training/process/templates/*.jinja")
 # sysexits.h's EX_TEMPFAIL: what was begun is kept, try again.
 PREEMPTED = 75
+# No line of metrics.jsonl is longer.
+LINE_BYTES = 4096
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -187,7 +191,7 @@ class TrainingRun:
             del decided[name]
         return fingerprint(
             [
-                code_fingerprint("training/spec.py", "training/process/*.py", "training/process/templates/*.jinja"),
+                code_fingerprint(*CODE),
                 _STUDENT.dump_json(self.student).decode(),
                 self.format,
                 *data,
@@ -313,6 +317,17 @@ def read_metrics(folder: Path) -> list[Metrics]:
     path = folder / METRICS
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     return [_METRICS.validate_json(line) for line in lines if line]
+
+
+def read_last_metrics(folder: Path) -> Metrics | None:
+    """Return what was logged last below a run's folder, however long the log is; None before the first step."""
+    path = folder / METRICS
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - LINE_BYTES))
+        lines = file.read().split(b"\n")[:-1]
+    return _METRICS.validate_json(lines[-1]) if lines and lines[-1] else None
 
 
 def read_outcome(folder: Path) -> Outcome | None:
