@@ -46,7 +46,26 @@ State = Literal["done", "preempted", "failed"]
 RUN, METRICS, DROPPED, OUTCOME = "run.json", "metrics.jsonl", "dropped.jsonl", "outcome.json"
 CHECKPOINTS, PLAN, RESULT = "checkpoints", "plan", "result"
 # The code that decides what a run learns.
-CODE = ("training/spec.py", "training/process/*.py", "training/process/templates/*.jinja")
+CODE = (
+    "training/control.py",
+    *(
+        f"training/process/{name}.py"
+        for name in (
+            "batches",
+            "conversations",
+            "loading",
+            "measuring",
+            "order",
+            "pictures",
+            "regulariser",
+            "smollm2",
+            "templates",
+            "tiny",
+            "trainer",
+        )
+    ),
+    "training/process/templates/*.jinja",
+)
 # sysexits.h's EX_TEMPFAIL: what was begun is kept, try again.
 PREEMPTED = 75
 # No line of metrics.jsonl is longer.

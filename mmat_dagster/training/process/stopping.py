@@ -1,14 +1,19 @@
 """Ending early without loss: SIGTERM or SIGINT lets the step end, then a checkpoint is written, then the process ends.
 
-A second signal ends the process at once, as it would have without this.
+A second signal that comes later ends the process at once, as it would have without this. One that comes within seconds
+is the same wish once more: a launcher passes on what the terminal has told all of its processes.
 """
 
+import os
 import signal
+import time
 from types import FrameType
 from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+SAME_WISH_S = 5.0
 
 
 class Stopping:
@@ -16,6 +21,7 @@ class Stopping:
 
     def __init__(self) -> None:
         self.is_asked = False
+        self._asked_at = 0.0
         self._before: dict[int, Any] = {}
 
     def watch(self) -> None:
@@ -24,8 +30,12 @@ class Stopping:
             self._before[number] = signal.signal(number, self._ask)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self.is_asked = True
-        signal.signal(number, self._before[number])
+        now = time.monotonic()
+        if not self.is_asked:
+            self.is_asked, self._asked_at = True, now
+        elif now - self._asked_at > SAME_WISH_S:
+            signal.signal(number, self._before[number])
+            os.kill(os.getpid(), number)
 
 
 class StopWithCheckpoint(TrainerCallback):  # type: ignore[misc]
