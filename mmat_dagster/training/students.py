@@ -49,7 +49,7 @@ STUDENTS: Mapping[str, Student] = {
 # Where a student is too small for the paper's hyper-parameters to teach it anything.
 DEFAULTS: Mapping[str, HyperParameters] = {
     "tiny": HyperParameters(
-        epochs=6.0,
+        epochs=4.0,
         learning_rate=1e-2,
         max_length=4096,
         precision="fp32",

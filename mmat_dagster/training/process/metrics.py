@@ -2,7 +2,7 @@
 
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,9 @@ SAY_EVERY_S = 10.0
 class MetricsFile(TrainerCallback):  # type: ignore[misc]
     """Writes metrics.jsonl; a resumed run goes on behind its checkpoint's step, whatever was written beyond it."""
 
-    def __init__(self, folder: Path, epochs: float, resumed_at: int, tell: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, epochs: float, resumed_at: int) -> None:
         self._path = folder / METRICS
         self._epochs = epochs
-        self._tell = tell
         self._said_at = 0.0
         self.resumed_at = resumed_at
         before = [each for each in read_metrics(folder) if each.step <= resumed_at]
@@ -87,9 +86,10 @@ class MetricsFile(TrainerCallback):  # type: ignore[misc]
             file.write(dump_metrics(metrics))
         if now - self._said_at >= SAY_EVERY_S or state.global_step == state.max_steps:
             self._said_at = now
-            self._tell(
+            print(
                 f"step {metrics.step:,} of {state.max_steps:,}: loss {metrics.loss:.4f}, learning rate "
-                f"{metrics.learning_rate:.2g}, {metrics.tokens_per_second:,.0f} tokens/s, {metrics.memory_gb:.1f} GiB"
+                f"{metrics.learning_rate:.2g}, {metrics.tokens_per_second:,.0f} tokens/s, {metrics.memory_gb:.1f} GiB",
+                flush=True,
             )
 
 

@@ -58,7 +58,7 @@ def train(run: TrainingRun, folder: Path, stopping: Stopping, tell: Tell, begun_
     plan = make_plan(run, Ruler(student.processor, student.chat_template, run), folder / PLAN, state, tell)
     if state.is_main_process:
         _write_dropped(folder, plan, keep_others=checkpoint is not None)
-    trainer, told = _trainer(run, folder, student, plan, checkpoint, tell)
+    trainer, told = _trainer(run, folder, student, plan, checkpoint)
     trainer.add_callback(StopWithCheckpoint(stopping))
     trainer.remove_callback(PrinterCallback)
     steps = trainer.args.max_steps
@@ -101,12 +101,11 @@ def _trainer(
     student: LoadedStudent,
     plan: Plan,
     checkpoint: Path | None,
-    tell: Tell,
 ) -> tuple[StudentTrainer, MetricsFile]:
     order = order_of(run, plan)
     max_steps = run.hyper.max_steps or -(-order.places(run.hyper.epochs) // run.batch)
     resumed_at = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
-    told = MetricsFile(folder, max_steps * run.batch / order.per_epoch, resumed_at, tell)
+    told = MetricsFile(folder, max_steps * run.batch / order.per_epoch, resumed_at)
     trainer = StudentTrainer(
         model=student.model,
         args=settings(run, folder, max_steps, on_cpu=_on_cpu(run)),

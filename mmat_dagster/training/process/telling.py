@@ -27,10 +27,10 @@ def carry_out(config: Path, stopping: Stopping, begun_at: float) -> int:
     with _pipes() as pipes:
 
         def tell(line: str) -> None:
-            if _is_first():
+            if pipes is not None:  # who reads Dagster's log sees the process' own lines too
+                pipes.log.info(line)
+            elif _is_first():
                 print(line, flush=True)
-                if pipes is not None:
-                    pipes.log.info(line)
 
         try:
             run = read_run(config)
