@@ -11,7 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from mmat_dagster.training.spec import METRICS, PREEMPTED, RESULT, Outcome, TrainingRun, read_metrics, read_outcome
+from mmat_dagster.training.spec import (
+    METRICS,
+    PREEMPTED,
+    RESULT,
+    Method,
+    Outcome,
+    TrainingRun,
+    read_metrics,
+    read_outcome,
+)
 from tests.learnable import HYPER, learnable_run, put_run
 
 if not os.environ.get("MMAT_REQUIRE_TRAINING"):
@@ -71,7 +80,7 @@ def assert_same(one: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_a_resumed_training_equals_an_undisturbed_one_to_the_digit(tmp_path: Path, method: str) -> None:
+def test_a_resumed_training_equals_an_undisturbed_one_to_the_digit(tmp_path: Path, method: Method) -> None:
     rate = 1e-2 if method == "lora" else 1e-3
     run = learnable_run(tmp_path, hyper=replace(HYPER, method=method, learning_rate=rate, frobenius_lambda=1e-3))
     whole, broken = tmp_path / "whole", tmp_path / "broken"
