@@ -14,7 +14,7 @@ echo "side by side: $$(test $$many = 0 && echo passed || echo FAILED), alone: $$
 test $$many = 0 && test $$alone = 0
 endef
 
-.PHONY: demo dev test check lint format setup vision bench constraints lowest clean
+.PHONY: demo dev test check lint format setup vision train bench constraints lowest clean
 
 demo: $(VENV)/.core  ## build the sample corpus and materialize RR and ORR dialogues of all five sources
 	@echo "Materializing RR and ORR dialogues of five sources (about a minute on 2 cores) ..."
@@ -49,6 +49,8 @@ setup: $(VENV)/.dev  ## the environment for working on the project
 
 vision: $(VENV)/.vision  ## torch and transformers too, for open-vocabulary boxes and their tests
 
+train: $(VENV)/.train  ## what trains students, and their tests
+
 bench: $(VENV)/.dev  ## measurements, by hand
 	$(BIN)/python bench/stages.py
 	$(BIN)/python -m bench.sources
@@ -57,7 +59,7 @@ bench: $(VENV)/.dev  ## measurements, by hand
 
 constraints:  ## write constraints.txt anew from the newest versions that pyproject.toml allows
 	rm -rf .venv-newest && $(PYTHON) -m venv .venv-newest
-	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,aws,vision]'
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,aws,vision,train,smollm2]'
 	head -2 constraints.txt > constraints.new
 	.venv-newest/bin/python -m pip freeze --exclude-editable >> constraints.new
 	mv constraints.new constraints.txt && rm -rf .venv-newest
@@ -85,4 +87,8 @@ $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/.vision: $(VENV)/.dev
 	$(INSTALL) --editable '.[dev,aws,vision]' --constraint constraints.txt
+	@touch $@
+
+$(VENV)/.train: $(VENV)/.vision
+	$(INSTALL) --editable '.[dev,aws,vision,train,smollm2]' --constraint constraints.txt
 	@touch $@
