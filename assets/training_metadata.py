@@ -26,12 +26,12 @@ def describe_checkpoint(store: Store, trained: Trained, passed_over: Mapping[Sou
         "base_model": base_model(checkpoint.student),
         "is_reused": trained.is_reused,
         "steps": outcome.step,
-        **{name: loss for name, loss in losses.items() if loss is not None},
+        **{name: round(loss, 4) for name, loss in losses.items() if loss is not None},
         "tokens": outcome.tokens,
-        "tokens_per_second": checkpoint.tokens_per_second,
-        "peak_memory_gb": checkpoint.memory_gb,
-        "seconds": outcome.seconds,
-        "startup_seconds": outcome.startup_s,
+        "tokens_per_second": round(checkpoint.tokens_per_second, 1),
+        "peak_memory_gb": round(checkpoint.memory_gb, 2),
+        "seconds": round(outcome.seconds, 1),
+        "startup_seconds": round(outcome.startup_s, 1),
         "dialogues": outcome.dialogues,
         "dropped": sum(outcome.dropped.values()),
         "dropped_by_reason": dg.MetadataValue.md(count_table("reason", outcome.dropped)),
@@ -69,5 +69,11 @@ def _shown(store: Store, checkpoint: Checkpoint) -> dict[str, dg.MetadataValue[s
         shown["loss"] = dg.MetadataValue.md(f"![loss](data:image/png;base64,{picture})")
     if "README.md" in sizes:
         card = store.read(f"{checkpoint.folder}/README.md").decode(errors="replace")
-        shown["model_card"] = dg.MetadataValue.md(card)
+        shown["model_card"] = dg.MetadataValue.md(_without_front_matter(card))
     return shown
+
+
+def _without_front_matter(card: str) -> str:
+    """Return a model card as a page shows it: the front matter is for the hub, and the picture stands beside it."""
+    body = card.split("\n---\n", 1)[-1] if card.startswith("---\n") else card
+    return body.replace("![loss](loss.png)", "")
