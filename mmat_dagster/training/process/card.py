@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -11,7 +12,8 @@ from mmat_dagster.training.spec import Outcome, TrainingRun
 
 def render_card(run: TrainingRun, base: str, outcome: Outcome, licences: Mapping[str, int], versions: str) -> str:
     """Return README.md as the Hugging Face hub takes it: YAML front matter, then Markdown."""
-    base_model = run.student.model or base
+    # What was made here lies in a folder that says nothing to anybody else.
+    base_model = run.student.model or Path(base).name
     front: dict[str, Any] = {
         "library_name": "peft" if run.hyper.method == "lora" else "transformers",
         "pipeline_tag": "image-text-to-text" if run.student.modality == "vision" else "text-generation",
@@ -29,7 +31,7 @@ def render_card(run: TrainingRun, base: str, outcome: Outcome, licences: Mapping
         "format": f"{run.format}: {_FORMATS[run.format]}",
         "mixture": run.mixture,
         "dialogues": f"{outcome.dialogues:,} used; dropped: {dropped}",
-        "steps": f"{outcome.step:,} of {run.batch} dialogues",
+        "steps": f"{outcome.step:,}, of {run.batch} {'dialogue' if run.batch == 1 else 'dialogues'} each",
         "tokens": f"{outcome.tokens:,}",
         "epochs": hyper.epochs,
         "learning rate": f"{hyper.learning_rate:g}, {hyper.schedule}, warm-up {hyper.warmup_ratio:g}",

@@ -30,6 +30,8 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
         self._batches = batches
         self._told = told
         self._lambda = frobenius_lambda
+        if frobenius_lambda and (self.is_fsdp_enabled or _shards_weights(self.args)):
+            raise BadRun("frobenius_lambda needs whole weights in every process: take ZeRO-2 or plain data parallelism")
         self.regulariser = FrobeniusRegulariser(self.model) if frobenius_lambda else None
 
     def compute_loss(
@@ -131,6 +133,10 @@ def settings(run: TrainingRun, folder: Path, max_steps: int, *, on_cpu: bool) ->
         disable_tqdm=True,
         use_liger_kernel=hyper.liger and not on_cpu and _has_liger(),
     )
+
+
+def _shards_weights(args: SFTConfig) -> bool:
+    return args.deepspeed_plugin is not None and args.deepspeed_plugin.zero_stage == 3
 
 
 def _has_liger() -> bool:
