@@ -51,7 +51,8 @@ def train(run: TrainingRun, folder: Path, stopping: Stopping, tell: Tell, begun_
     on_cpu = _on_cpu(run)
     state = PartialState(cpu=on_cpu, timeout=PATIENCE)
     _check_processes(run, state)
-    base = prepare_base(run.student, Path(run.store_images) / STUDENTS)
+    with state.main_process_first():
+        base = prepare_base(run.student, Path(run.store_images) / STUDENTS)
     checkpoint = last_checkpoint(folder)
     student = load_student(run.student, run.hyper, base, checkpoint)
     student.processor.chat_template = student.chat_template
