@@ -7,13 +7,18 @@ from typing import Any
 
 import yaml
 
+from mmat_dagster.training.process.loading import LoadedStudent
 from mmat_dagster.training.spec import Outcome, TrainingRun
 
 
-def render_card(run: TrainingRun, base: str, outcome: Outcome, licences: Mapping[str, int], versions: str) -> str:
+def render_card(
+    run: TrainingRun, base: LoadedStudent, outcome: Outcome, licences: Mapping[str, int], versions: str
+) -> str:
     """Return README.md as the Hugging Face hub takes it: YAML front matter, then Markdown."""
     # What was made here lies in a folder that says nothing to anybody else.
-    base_model = run.student.model or Path(base).name
+    base_model = run.student.model or Path(base.base).name
+    # A hub tells which commit a branch or nothing at all has meant.
+    revision = getattr(base.model.config, "_commit_hash", None) or run.student.revision
     front: dict[str, Any] = {
         "library_name": "peft" if run.hyper.method == "lora" else "transformers",
         "pipeline_tag": "image-text-to-text" if run.student.modality == "vision" else "text-generation",
@@ -24,7 +29,7 @@ def render_card(run: TrainingRun, base: str, outcome: Outcome, licences: Mapping
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in sorted(outcome.dropped.items())) or "none"
     hyper = run.hyper
     rows = {
-        "student": f"{run.student.name} ({base_model}{f' at {run.student.revision}' if run.student.revision else ''})",
+        "student": f"{run.student.name} ({base_model}{f' at {revision}' if revision else ''})",
         "method": f"LoRA, rank {hyper.lora_rank}, alpha {hyper.lora_alpha}, dropout {hyper.lora_dropout}"
         if hyper.method == "lora"
         else "all weights",
