@@ -254,6 +254,7 @@ class Dropped:
 class Outcome:
     """How a training process ended: after `step` of `max_steps`; `error` tells why it failed, for a person.
 
+    `dialogues` counts the different ones in the order up to `step`, `dropped` those that were left out of it.
     `started_at_step` is where it had resumed; `startup_s` passed between its start and its first step.
     """
 

@@ -46,6 +46,17 @@ class Order:
         at = place % self.per_epoch
         return int(shards[at]), int(rows[at])
 
+    def dialogues(self, places: int) -> int:
+        """Return how many different dialogues the first `places` hold."""
+        seen = np.empty(0, dtype=np.int64)
+        for epoch in range(math.ceil(places / self.per_epoch)):
+            shards, rows = _epoch(self, epoch)
+            taken = slice(0, places - epoch * self.per_epoch)
+            seen = np.union1d(seen, (shards[taken].astype(np.int64) << 32) + rows[taken])
+            if len(seen) == sum(map(len, self.rows)):
+                break
+        return len(seen)
+
     def window_shards(self) -> int:
         """Return how many shards a window holds at most."""
         return max((len(group) for group in _windows(_parts(self, 0), self.window_rows)), default=1)

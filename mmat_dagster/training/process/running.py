@@ -68,9 +68,9 @@ def train(run: TrainingRun, folder: Path, stopping: Stopping, tell: Tell, begun_
         tell("this CPU has no arithmetic for bf16, and imitates it slowly: precision fp32 is many times faster here")
     tell(f"{plan.dialogues:,} dialogues, {len(plan.dropped):,} dropped; {steps:,} steps of {run.batch}{at}")
     if stopping.is_asked and checkpoint is not None:
-        return _outcome(folder, plan, trainer, told, begun_at)
+        return _outcome(run, folder, plan, trainer, told, begun_at)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    outcome = _outcome(folder, plan, trainer, told, begun_at)
+    outcome = _outcome(run, folder, plan, trainer, told, begun_at)
     if outcome.state == "done":
         _write_result(run, folder, student, plan, trainer, outcome)
     return outcome
@@ -129,7 +129,9 @@ def _batches(run: TrainingRun, folder: Path, student: LoadedStudent, order: Orde
     return Batches(run, shelf, order, student.processor, student.chat_template, folder)
 
 
-def _outcome(folder: Path, plan: Plan, trainer: StudentTrainer, told: MetricsFile, begun_at: float) -> Outcome:
+def _outcome(
+    run: TrainingRun, folder: Path, plan: Plan, trainer: StudentTrainer, told: MetricsFile, begun_at: float
+) -> Outcome:
     step, steps = trainer.state.global_step, trainer.args.max_steps
     dropped = Counter(each.reason for each in read_dropped(folder))
     metrics = read_metrics(folder)
@@ -138,7 +140,7 @@ def _outcome(folder: Path, plan: Plan, trainer: StudentTrainer, told: MetricsFil
         step=step,
         max_steps=steps,
         started_at_step=told.resumed_at,
-        dialogues=plan.dialogues + len(plan.dropped) - sum(dropped.values()),
+        dialogues=order_of(run, plan).dialogues(step * run.batch),
         dropped=dict(sorted(dropped.items())),
         tokens=told.tokens,
         seconds=told.seconds,
