@@ -13,6 +13,7 @@ the default of ms-swift, the trainer it used: rank, alpha, dropout, warm-up, sch
 """
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
@@ -71,7 +72,7 @@ PREEMPTED = 75
 # No line of metrics.jsonl is longer.
 LINE_BYTES = 4096
 
-_STRICT = ConfigDict(extra="forbid")
+_STRICT = ConfigDict(extra="forbid", strict=True)
 
 
 class BadRun(ValueError):
@@ -301,10 +302,12 @@ def check_run(run: TrainingRun) -> None:
     hyper = run.hyper
     above_zero = {
         "epochs": hyper.epochs,
+        "max_steps": hyper.max_steps,
         "learning_rate": hyper.learning_rate,
         "max_length": hyper.max_length,
         "batch_per_device": hyper.batch_per_device,
         "accumulation": hyper.accumulation,
+        "global_batch": hyper.global_batch,
         "lora_rank": hyper.lora_rank,
         "lora_alpha": hyper.lora_alpha,
         "max_grad_norm": hyper.max_grad_norm,
@@ -312,24 +315,35 @@ def check_run(run: TrainingRun) -> None:
         "save_every_steps": run.save_every_steps,
         "log_every_steps": run.log_every_steps,
     }
-    for name, value in above_zero.items():
-        if not (value > 0 and math.isfinite(value)):
-            raise BadRun(f"{name} is {value}; it must be a number above 0")
     not_below_zero = {
         "weight_decay": hyper.weight_decay,
-        "warmup_ratio": hyper.warmup_ratio,
-        "lora_dropout": hyper.lora_dropout,
         "frobenius_lambda": hyper.frobenius_lambda,
+        "seed": hyper.seed,
+        "loader_workers": run.loader_workers,
         **{f"the weight of {item.source}": item.weight for item in run.data},
     }
-    for name, value in not_below_zero.items():
-        if not (value >= 0 and math.isfinite(value)):
-            raise BadRun(f"{name} is {value}; it must be a number, and not below 0")
+    below_one = {
+        "warmup_ratio": hyper.warmup_ratio,
+        "lora_dropout": hyper.lora_dropout,
+        "adam_beta1": hyper.adam_beta1,
+        "adam_beta2": hyper.adam_beta2,
+    }
+    _require(above_zero, lambda value: value > 0, "a number above 0")
+    _require(not_below_zero, lambda value: value >= 0, "a number, and not below 0")
+    _require(below_one, lambda value: 0 <= value < 1, "a number from 0 to below 1")
+    _require({"max_dropped": run.max_dropped}, lambda value: 0 <= value <= 1, "a share, from 0 to 1")
     if run.keep_checkpoints < 2:
         raise BadRun("keep_checkpoints must be at least 2: while the last one is being written, the one before counts")
     if not any(item.weight > 0 and item.shards for item in run.data):
         raise BadRun(f"the mixture {run.mixture} is empty: no source of it has dialogues and a weight above 0")
     _ = run.accumulation
+
+
+def _require(numbers: Mapping[str, float | None], holds: Callable[[float], bool], told: str) -> None:
+    """Raise BadRun where one of `numbers` that is set is not as `told`."""
+    for name, value in numbers.items():
+        if value is not None and not (math.isfinite(value) and holds(value)):
+            raise BadRun(f"{name} is {value}; it must be {told}")
 
 
 def read_metrics(folder: Path) -> list[Metrics]:
@@ -367,9 +381,9 @@ def dump_dropped(dropped: Dropped) -> bytes:
 
 
 def read_dropped(folder: Path) -> list[Dropped]:
-    """Return the dialogues that were not learned from, each once."""
+    """Return the dialogues that were not learned from, each once; a line that is being written is left for later."""
     path = folder / DROPPED
-    lines = path.read_bytes().splitlines() if path.exists() else []
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
     return list(dict.fromkeys(_DROPPED.validate_json(line) for line in lines if line))
 
 

@@ -10,12 +10,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
 
 from mmat_dagster.training.process.measuring import Plan
-from mmat_dagster.training.spec import TrainingRun
+from mmat_dagster.training.spec import BadRun, TrainingRun
 
 WINDOW_ROWS = 40_000
 
@@ -58,8 +59,12 @@ class Order:
         return len(seen)
 
     def window_shards(self) -> int:
-        """Return how many shards a window holds at most."""
-        return max((len(group) for group in _windows(_parts(self, 0), self.window_rows)), default=1)
+        """Return how many shards a window holds at most, in whatever order they come."""
+        smallest: dict[int, int] = {}
+        for number, rows in _parts(self, 0):
+            smallest[number] = min(len(rows), smallest.get(number, len(rows)))
+        together = list(accumulate(sorted(smallest.values())))
+        return max(1, sum(rows <= self.window_rows for rows in together))
 
     def __hash__(self) -> int:
         return id(self)
@@ -69,9 +74,15 @@ class Order:
 
 
 def order_of(run: TrainingRun, plan: Plan) -> Order:
-    """Return the order of a run's usable dialogues."""
+    """Return the order of a run's usable dialogues; raise BadRun where weights leave none of them."""
     weights = tuple(item.weight for item in run.data for _ in item.shards)
-    return Order(rows=plan.rows, weights=weights, seed=run.hyper.seed)
+    order = Order(rows=plan.rows, weights=weights, seed=run.hyper.seed)
+    if order.per_epoch == 0:
+        told = ", ".join(f"{item.source} {item.weight:g}" for item in run.data)
+        raise BadRun(
+            f"the weights ({told}) leave nothing of {plan.dialogues:,} dialogues: each part's share is rounded"
+        )
+    return order
 
 
 @lru_cache(maxsize=2)
