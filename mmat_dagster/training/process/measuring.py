@@ -70,7 +70,7 @@ class Ruler:
         self._tokenizer = getattr(processor, "tokenizer", processor)
         self._template = chat_template
         self._student = run.student
-        self._special = tuple(self._tokenizer.all_special_tokens)
+        self._special = _special_tokens(self._tokenizer)
 
     @property
     def version(self) -> str:
@@ -79,7 +79,7 @@ class Ruler:
         images = getattr(self._processor, "image_processor", None)
         settings = images.to_json_string() if images is not None else ""
         code = code_fingerprint("training/process/conversations.py", "training/process/measuring.py")
-        return fingerprint([code, self._template, tokenizer, settings, repr(self._student)])
+        return fingerprint([code, *REASONS, self._template, tokenizer, settings, repr(self._student)])
 
     def measure(self, conversations: Sequence[Conversation]) -> list[Measure]:
         """Return one measure a conversation, in order."""
@@ -127,6 +127,12 @@ class Ruler:
             return 0
         counted = count(image_sizes=[[image.height, image.width] for image in conversation.images])
         return int(sum(counted["num_image_tokens"])) - len(conversation.images)
+
+
+def _special_tokens(tokenizer: Any) -> tuple[str, ...]:
+    """Return what a tokenizer takes for a command wherever it stands: far more than those that it has a role for."""
+    added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+    return tuple(dict.fromkeys([*tokenizer.all_special_tokens, *added]))
 
 
 def make_plan(run: TrainingRun, ruler: Ruler, folder: Path, state: PartialState, tell: Callable[[str], None]) -> Plan:
