@@ -2,7 +2,7 @@
 
     python -m bench.training [--rounds 5] [--steps 60] [--students tiny,writer] [--memory 2000,20000]
 
-`tiny` sees pictures, `writer` is a text student of a million random weights; `--students smollm2` takes minutes. They
+`tiny` sees pictures, `writer` is as small and reads text only; `--students smollm2` takes minutes. Both of the first
 are so small that a step costs little: what surrounds it weighs more here than it ever will. Each training is a process
 of its own with one thread; ours and bare take turns, the median counts, ratios are of the two of one round. Both learn
 from the same dialogues in the same order: their tokens must be equal, their mean losses are on standard error. Bare

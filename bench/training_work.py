@@ -21,7 +21,7 @@ from mmat_dagster.training.students import DEFAULTS, STUDENTS
 
 KINDS = ("tiny", "writer", "smollm2")
 NAMES = {"tiny": "tiny, pictures", "writer": "a text student", "smollm2": "smollm2"}
-PARAMETERS = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4, "num_attention_heads": 4}
+PARAMETERS = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
 TEMPLATE = (
     "{%- for message in messages -%}{{- '<|' + message['role'] + '|>\n' -}}"
     "{%- if message['role'] == 'assistant' -%}"

@@ -19,7 +19,7 @@ from mmat_dagster.training.spec import DROPPED, BadRun, Dropped, TrainingRun, du
 
 IGNORED = -100
 PLACES = "places"
-# ProcessorMixin's search for the assistant's tokens, and what it reads (transformers 5.18 to 5.24).
+# ProcessorMixin's search for the assistant's tokens, and what it reads, as of transformers 5.24.
 SEARCH, OFFSETS = "_adjust_assistant_masks_indices", "offset_mapping"
 # What processors raise where images, placeholders or sizes do not go together.
 REFUSALS = (ValueError, TypeError, IndexError, KeyError, RuntimeError)
