@@ -48,10 +48,10 @@ class Reader:
         tell = told.append if told is not None else lambda line: None
         return make_plan(run, self.ruler(run), folder / PLAN, PartialState(cpu=True), tell)
 
-    def batches(self, run: TrainingRun, plan: Plan, folder: Path) -> Batches:
-        """Return what makes the batches of `run`."""
+    def batches(self, run: TrainingRun, plan: Plan, folder: Path, processor: Any = None) -> Batches:
+        """Return what makes the batches of `run`, with its own processor or what stands for it."""
         shelf = Shelf(run.data, Reading(format=run.format, modality=run.student.modality), kept=2)
-        return Batches(run, shelf, order_of(run, plan), self.processor, self.template, folder)
+        return Batches(run, shelf, order_of(run, plan), processor or self.processor, self.template, folder)
 
 
 def tiny() -> Reader:

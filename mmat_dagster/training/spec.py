@@ -40,7 +40,6 @@ DropReason = Literal[
     "unreadable image",
     "image changed",
     "pixels are not finite",
-    "image tokens do not match",
 ]
 State = Literal["done", "preempted", "failed"]
 
@@ -48,6 +47,7 @@ RUN, METRICS, DROPPED, OUTCOME = "run.json", "metrics.jsonl", "dropped.jsonl", "
 CHECKPOINTS, PLAN, RESULT = "checkpoints", "plan", "result"
 # The code that decides what a run learns.
 CODE = (
+    "pixels.py",
     "training/control.py",
     *(
         f"training/process/{name}.py"

@@ -1,4 +1,4 @@
-"""The pictures of a dialogue, as a student's processor takes them: upright, in RGB, and checked."""
+"""The pictures of a dialogue, as the operators saw them: upright, in RGB, and checked."""
 
 import hashlib
 import io
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from mmat_dagster.images import DAMAGE, FORMATS, quiet_decoders
+from mmat_dagster.pixels import to_rgb
 from mmat_dagster.schema import ImageRef, SourceName
 from mmat_dagster.training.spec import DropReason, Ingredient
 
@@ -45,9 +46,9 @@ def _decode(data: bytes, name: str) -> Image.Image:
     try:
         with quiet_decoders(), Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             opened.load()
-            # Floating-point pixels can be no numbers, which a conversion to RGB would turn into black ones.
+            # Floating-point pixels can be no numbers, which a conversion to RGB would turn into some colour.
             if opened.mode == "F" and not np.isfinite(np.asarray(opened)).all():
                 raise Unusable("pixels are not finite", f"{name} holds pixels that are NaN or infinite")
-            return ImageOps.exif_transpose(opened).convert("RGB")
+            return to_rgb(opened)
     except DAMAGE as error:
         raise Unusable("unreadable image", f"{name}: {error}") from error
