@@ -207,6 +207,7 @@ def test_an_accelerate_config_is_a_file_or_one_of_trl(tmp_path: Path, monkeypatc
     (tmp_path / "trl" / "__init__.py").write_text("raise ImportError('nobody is to import this')")
     for name in ("fsdp2", "zero2"):
         (configs / f"{name}.yaml").touch()
+    monkeypatch.delitem(sys.modules, "trl", raising=False)  # another test may have imported it
     monkeypatch.syspath_prepend(tmp_path)
     command = executor(processes=2).command(TrainingJob(name="x", folder="/x", accelerate="zero2"))
     assert command[2:6] == [

@@ -7,25 +7,35 @@ from typing import Any
 
 import yaml
 
+<<<<<<< HEAD
 from mmat_dagster.training.process.loading import LoadedStudent
 from mmat_dagster.training.spec import Outcome, TrainingRun
+=======
+from mmat_dagster.training.spec import Outcome, Student, TrainingRun
+>>>>>>> ptests
 
 
 def render_card(
     run: TrainingRun, base: LoadedStudent, outcome: Outcome, licences: Mapping[str, int], versions: str
 ) -> str:
     """Return README.md as the Hugging Face hub takes it: YAML front matter, then Markdown."""
+<<<<<<< HEAD
     # What was made here lies in a folder that says nothing to anybody else.
     base_model = run.student.model or Path(base.base).name
     # A hub tells which commit a branch or nothing at all has meant.
     revision = getattr(base.model.config, "_commit_hash", None) or run.student.revision
+=======
+    # A folder says nothing to anybody else but by its name.
+    hub_name = _hub_name(run.student)
+    base_model = hub_name or Path(base).name
+>>>>>>> ptests
     front: dict[str, Any] = {
         "library_name": "peft" if run.hyper.method == "lora" else "transformers",
         "pipeline_tag": "image-text-to-text" if run.student.modality == "vision" else "text-generation",
         "tags": ["mmat-1m", run.format, "sft", "trl", run.hyper.method],
     }
-    if run.student.model:
-        front = {"base_model": base_model, **front}
+    if hub_name:
+        front = {"base_model": hub_name, **front}
     dropped = ", ".join(f"{count:,} {reason}" for reason, count in sorted(outcome.dropped.items())) or "none"
     hyper = run.hyper
     rows = {
@@ -81,6 +91,10 @@ The dialogues carry these licences, which bind what is made of them as far as th
 |---|---:|
 {terms}
 """
+
+
+def _hub_name(student: Student) -> str | None:
+    return None if student.model is None or Path(student.model).is_absolute() else student.model
 
 
 _FORMATS = {

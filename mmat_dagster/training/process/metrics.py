@@ -4,6 +4,7 @@ import resource
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import matplotlib
@@ -36,7 +37,7 @@ class MetricsFile(TrainerCallback):  # type: ignore[misc]
         self._begun_at = self._told_at = time.monotonic()
         self._told_tokens = 0
         self.first_step_at: float | None = None
-        self.regulariser = 0.0
+        self._penalties: list[float] = []
 
     @property
     def tokens(self) -> int:
@@ -47,6 +48,10 @@ class MetricsFile(TrainerCallback):  # type: ignore[misc]
     def seconds(self) -> float:
         """Seconds of training so far, earlier attempts included."""
         return self._seconds_before + time.monotonic() - self._begun_at
+
+    def note_penalty(self, penalty: float) -> None:
+        """Take note of what the regulariser has added to the loss of a micro-batch."""
+        self._penalties.append(penalty)
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Start the clock."""
@@ -68,14 +73,17 @@ class MetricsFile(TrainerCallback):  # type: ignore[misc]
         if "loss" not in logs or not state.is_world_process_zero:
             return
         now, tokens = time.monotonic(), int(logs["num_tokens"])
+        # Of all micro-batches since the last line, as the loss is.
+        penalty = mean(self._penalties) if self._penalties else None
+        self._penalties.clear()
         metrics = Metrics(
             step=state.global_step,
             epoch=round(state.global_step / state.max_steps * self._epochs, 4),
-            loss=logs["loss"] - self.regulariser,
+            loss=logs["loss"] - (penalty or 0.0),
             learning_rate=logs["learning_rate"],
             grad_norm=float(logs["grad_norm"]) if "grad_norm" in logs else None,
             token_accuracy=logs.get("mean_token_accuracy"),
-            regulariser=self.regulariser or None,
+            regulariser=penalty,
             tokens=self._tokens_before + tokens,
             tokens_per_second=(tokens - self._told_tokens) / max(now - self._told_at, 1e-9),
             memory_gb=_peak_memory_gb(),

@@ -48,7 +48,7 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
         if self.regulariser is None:
             return loss
         penalty = self._lambda * self.regulariser.norm()
-        self._told.regulariser = penalty.item()
+        self._told.note_penalty(penalty.item())
         # As for TRL's own auxiliary loss: with `num_items_in_batch` accumulation is left to the loss.
         return loss + penalty / (self.current_gradient_accumulation_steps if num_items_in_batch is not None else 1)
 
@@ -63,6 +63,9 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
             if "can't allocate memory" in str(error):
                 raise OutOfMemory(self._out_of_memory(places, inputs)) from error
             raise
+        except ValueError as error:
+            at = f"{self._names(places)} at step {self.state.global_step + 1}"
+            raise BadRun(f"the model refuses {at}: {error}") from error
         if not torch.isfinite(loss):
             raise BadRun(
                 f"the loss is {loss.item()} at step {self.state.global_step + 1}, with {self._names(places)}. "
