@@ -7,28 +7,25 @@ from typing import Any
 
 import yaml
 
-<<<<<<< HEAD
-from mmat_dagster.training.process.loading import LoadedStudent
-from mmat_dagster.training.spec import Outcome, TrainingRun
-=======
 from mmat_dagster.training.spec import Outcome, Student, TrainingRun
->>>>>>> ptests
 
 
 def render_card(
-    run: TrainingRun, base: LoadedStudent, outcome: Outcome, licences: Mapping[str, int], versions: str
+    run: TrainingRun,
+    base: str,
+    outcome: Outcome,
+    licences: Mapping[str, int],
+    versions: str,
+    commit: str | None = None,
 ) -> str:
-    """Return README.md as the Hugging Face hub takes it: YAML front matter, then Markdown."""
-<<<<<<< HEAD
-    # What was made here lies in a folder that says nothing to anybody else.
-    base_model = run.student.model or Path(base.base).name
-    # A hub tells which commit a branch or nothing at all has meant.
-    revision = getattr(base.model.config, "_commit_hash", None) or run.student.revision
-=======
+    """Return README.md as the Hugging Face hub takes it: YAML front matter, then Markdown.
+
+    `commit` is what the student's revision has meant when it was loaded, where it came from a hub.
+    """
     # A folder says nothing to anybody else but by its name.
     hub_name = _hub_name(run.student)
     base_model = hub_name or Path(base).name
->>>>>>> ptests
+    revision = commit or run.student.revision
     front: dict[str, Any] = {
         "library_name": "peft" if run.hyper.method == "lora" else "transformers",
         "pipeline_tag": "image-text-to-text" if run.student.modality == "vision" else "text-generation",

@@ -161,5 +161,7 @@ def _write_result(
     (result / "training_args.bin").unlink(missing_ok=True)  # a pickle, and told in run.json
     draw_loss(read_metrics(folder), f"{run.name}, {run.student.name}", result / "loss.png")
     versions = ", ".join(f"{name} {version(name)}" for name in TRAINED_WITH)
-    card = render_card(run, student, outcome, plan.licences, f"{versions}, Python {platform.python_version()}")
+    told = f"{versions}, Python {platform.python_version()}"
+    commit = getattr(student.model.config, "_commit_hash", None)
+    card = render_card(run, student.base, outcome, plan.licences, told, commit)
     (result / "README.md").write_text(card, "utf-8")
