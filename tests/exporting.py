@@ -78,7 +78,7 @@ def ignore(progress: Progress) -> None:
 def read(folder: Path, form: TrainingFormat) -> list[Dialogue | OrrDialogue]:
     """Return the dialogues that a format is made of, in order."""
     store = LocalStore(root=str(folder / "store"))
-    record: type[Dialogue | OrrDialogue] = OrrDialogue if form == "orr" else Dialogue
+    record: type[Dialogue | OrrDialogue] = Dialogue if form == "rr" else OrrDialogue
     found = (parts.read_manifest(store, DATASETS[form], source) for source in SOURCES)
     return [dialogue for each in found if each for dialogue in parts.read_records(store, each, record)]
 

@@ -67,12 +67,12 @@ def test_rows_keep_to_what_both_trainers_publish(
         assert all(Path(path).is_absolute() for path in row["images"])
 
 
-def test_the_control_asks_the_question_and_tells_nothing_but_the_answer(corpus: Path, tmp_path: Path) -> None:
+def test_the_control_asks_what_orr_asks_and_tells_nothing_but_the_answer(corpus: Path, tmp_path: Path) -> None:
     write_export(make_export(corpus, form="answer"), tmp_path / "out")
     for dialogue, row in zip(read(corpus, "answer"), rows(tmp_path / "out"), strict=True):
         asked, told = row["messages"]
-        assert asked == {"role": "user", "content": "<image>" + dialogue.sample.question}
-        assert told == {"role": "assistant", "content": dialogue.messages[-1].content}
+        assert asked == {"role": "user", "content": dialogue.messages[1].content}
+        assert told == {"role": "assistant", "content": wire.parse_orr(dialogue.messages).answer}
 
 
 @given(transcripts)
