@@ -110,6 +110,14 @@ def test_what_was_logged_behind_the_last_checkpoint_is_done_again(tmp_path: Path
     assert_same(whole, killed)
 
 
+def test_who_is_asked_to_end_before_going_on_stays_where_the_checkpoint_is(tmp_path: Path) -> None:
+    run = learnable_run(tmp_path)
+    folder = tmp_path / "run"
+    carry_out(run, folder, AskedAt(folder, 3))
+    again = carry_out(run, folder, AskedAt(folder, 1))
+    assert (again.state, again.step, again.started_at_step) == ("preempted", 4, 4)
+
+
 def test_sigterm_ends_a_training_with_a_checkpoint_and_an_exit_code_of_its_own(tmp_path: Path) -> None:
     run = learnable_run(tmp_path, hyper=replace(HYPER, max_steps=200))
     config = put_run(tmp_path / "run", run)

@@ -1,6 +1,5 @@
 """One training run, from its description to the finished checkpoint."""
 
-import os
 import platform
 import time
 from collections import Counter
@@ -86,8 +85,11 @@ def _on_cpu(run: TrainingRun) -> bool:
 def _check_processes(run: TrainingRun, state: PartialState) -> None:
     if state.num_processes != run.world_size:
         raise BadRun(f"this run is meant for {run.world_size} processes, and {state.num_processes} were started")
-    if state.num_processes == 1 and torch.cuda.is_available() and torch.cuda.device_count() > 1:
-        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
+    if state.num_processes == 1 and state.device.type == "cuda" and torch.cuda.device_count() > 1:
+        raise BadRun(
+            f"one process sees {torch.cuda.device_count()} GPUs, and trains on one: start a process for each "
+            "(MMAT_TRAIN_PROCESSES), or show it one (CUDA_VISIBLE_DEVICES=0)"
+        )
 
 
 def _write_dropped(folder: Path, plan: Plan, *, keep_others: bool) -> None:
@@ -132,7 +134,8 @@ def _batches(run: TrainingRun, folder: Path, student: LoadedStudent, order: Orde
 def _outcome(
     run: TrainingRun, folder: Path, plan: Plan, trainer: StudentTrainer, told: MetricsFile, begun_at: float
 ) -> Outcome:
-    step, steps = trainer.state.global_step, trainer.args.max_steps
+    # Asked to end before it began: Trainer has not yet read the checkpoint's step.
+    step, steps = max(trainer.state.global_step, told.resumed_at), trainer.args.max_steps
     dropped = Counter(each.reason for each in read_dropped(folder))
     metrics = read_metrics(folder)
     return Outcome(

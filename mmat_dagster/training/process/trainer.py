@@ -41,7 +41,7 @@ class StudentTrainer(SFTTrainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | None = None,
     ) -> Any:
-        """Return the loss of a batch; raise BadRun where it is no number, naming the dialogues."""
+        """Return the loss of a batch, the regulariser included."""
         inputs = {**inputs}
         inputs.pop(PLACES)
         loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
