@@ -6,8 +6,8 @@ from typing import Any
 
 from mmat_dagster.answers import states_gold
 from mmat_dagster.operators.looking import FAILED
+from mmat_dagster.reasoning import SEARCH_FAILED
 from mmat_dagster.schema import Dialogue, Observation, Rationale, Turn
-from mmat_dagster.stages.rationale import SEARCH_FAILED
 from mmat_dagster.wire import RAG
 
 

@@ -44,6 +44,7 @@ CODE: Mapping[DatasetName, tuple[str, ...]] = {
         "operators/observation.py",
         "operators/source_boxes.py",
         "operators/source_caption.py",
+        "reasoning.py",
         "stages/rationale.py",
         "prompts/rationale_*.txt",
         "prompts/repair.txt",

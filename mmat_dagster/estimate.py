@@ -55,12 +55,12 @@ def estimate_samples(pipeline: Pipeline, manifest: Manifest) -> Estimate:
 
 
 def _forecast(pipeline: Pipeline, sample: Sample) -> Mapping[DatasetName, Forecast]:
-    offered = tuple(operator for operator in pipeline.operators.values() if operator.offers(sample))
+    looks = looks_at(sample, pipeline.pictures)
+    offered = tuple(operator for operator in pipeline.operators.values() if operator.offers(looks))
     silent = Transcript(question=sample.question, image_count=len(sample.images), turns=(), answer=sample.answers[0])
     foreseen = pipeline.teacher.forecast(sample, offered, is_mathematical=is_mathematical(sample, silent))
     if "rationales" not in foreseen:
         return foreseen
-    looks = looks_at(sample, pipeline.pictures)
     rationale = foreseen["rationales"]
     for operator in offered:
         rationale = rationale.plus(operator.forecast(looks))

@@ -23,12 +23,13 @@ from mmat_dagster.interfaces import ReplyPending, Store, Teacher
 from mmat_dagster.operators.looking import LookFunction, look_anew
 from mmat_dagster.parts import Manifest, Part
 from mmat_dagster.progress import Pending, Progress, Report, Tally
+from mmat_dagster.reasoning import Toolbox
 from mmat_dagster.schema import DatasetName, Dialogue, OrrDialogue, Rationale, Rejection, Sample, SourceName
 from mmat_dagster.source_parts import SourceParts, SourceSettings
 from mmat_dagster.sources import READERS
 from mmat_dagster.spending import Spending
 from mmat_dagster.stages.integration import integrate
-from mmat_dagster.stages.rationale import MAX_TURNS, REFLECTION_TURNS, Toolbox, write_rationale
+from mmat_dagster.stages.rationale import MAX_TURNS, REFLECTION_TURNS, write_rationale
 from mmat_dagster.stages.reflection import reflect
 from mmat_dagster.tools import Operator, Retriever, SearchEngine
 
@@ -266,7 +267,6 @@ class Pipeline:
         tools = Toolbox(
             operators=self.operators,
             retriever=self.search.over(READERS[source].passages(self.sources / source)),
-            pictures=self.pictures,
             look=self.look,
         )
         versions = [_decided_by(name, operator) for name, operator in self.operators.items()]
@@ -276,7 +276,9 @@ class Pipeline:
             dataset="rationales",
             key=fingerprint([code_fingerprint(*CODE["rationales"]), *decided_by]),
             reads=Sample,
-            work=_unless_pending(partial(write_rationale, teacher=self.teacher, tools=tools, max_turns=limit)),
+            work=_unless_pending(
+                partial(write_rationale, teacher=self.teacher, tools=tools, pictures=self.pictures, max_turns=limit)
+            ),
             asks_teacher=True,
             tools=(*self.operators.values(), tools.retriever),
         )

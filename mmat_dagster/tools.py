@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from pydantic import JsonValue
 
-from mmat_dagster.schema import Box, Sample
+from mmat_dagster.schema import Box
 from mmat_dagster.spending import Forecast, Spending
 
 
@@ -81,9 +81,12 @@ class Operator(ABC):
         """Return what of `look`, besides the image, decides the result; None where a result is not worth keeping."""
         return ""
 
-    def offers(self, sample: Sample) -> bool:
-        """Say whether this operator has something to tell about `sample`; if not, the teacher does not hear of it."""
-        return bool(sample.images)
+    def offers(self, looks: Sequence[Look]) -> bool:
+        """Say whether this operator has something to tell about the images of a question.
+
+        If not, the teacher, or the student, does not hear of it.
+        """
+        return bool(looks)
 
     def session(self, label: str) -> AbstractAsyncContextManager[None]:  # noqa: ARG002
         """Open what the operator needs for work on `label` (`rationales of tabmwp`)."""

@@ -56,7 +56,7 @@ class ToldOperator(Operator):
     def version(self) -> str:
         return "told"
 
-    def offers(self, sample: Sample) -> bool:
+    def offers(self, looks: Sequence[Look]) -> bool:
         return True
 
     async def look(self, looks: Sequence[Look]) -> Sequence[Sight | Failed]:

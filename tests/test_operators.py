@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmat_dagster import wire
-from mmat_dagster.operators.looking import observe
+from mmat_dagster.operators.looking import looks_at, observe
 from mmat_dagster.operators.observation import CUT, by_image, one_line
 from mmat_dagster.operators.reading_order import Piece, as_text, in_lines
 from mmat_dagster.operators.source_boxes import SourceBoxes
@@ -145,7 +145,7 @@ async def test_the_sources_boxes_are_told_by_phrase_as_shares_of_the_image() -> 
         Box(phrase="company", x1=0, y1=0, x2=200, y2=100),
     )
     sample = make_sample(annotations=Annotations(boxes=boxes))
-    assert SourceBoxes().offers(sample)
+    assert SourceBoxes().offers(looks_at(sample, Folder()))
     told = await observe(SourceBoxes(), sample, Folder())
     assert told == (
         '{"company": [[0.35, 0.21, 0.62, 0.23], [0.0, 0.0, 1.0, 1.0]], "name of the “shop”": [[0.05, 0.0, 0.95, 1.0]]}'
@@ -169,15 +169,15 @@ async def test_a_box_on_an_image_that_is_not_there_is_a_broken_record() -> None:
 
 async def test_the_sources_caption_is_told_in_one_line() -> None:
     sample = make_sample(annotations=Annotations(caption=" A heron\r\nat the\u2028shore \ud800 waits.\n"))
-    assert SourceCaption().offers(sample)
+    assert SourceCaption().offers(looks_at(sample, Folder()))
     assert await observe(SourceCaption(), sample, Folder()) == "A heron at the shore waits."
     assert await observe(SourceCaption(max_chars=14), sample, Folder()) == f"A heron{CUT}"
 
 
 def test_nothing_is_offered_where_the_source_says_nothing() -> None:
     for silent in (Annotations(), Annotations(caption=" \n"), Annotations(caption="")):
-        assert not SourceCaption().offers(make_sample(annotations=silent))
-        assert not SourceBoxes().offers(make_sample(annotations=silent))
+        assert not SourceCaption().offers(looks_at(make_sample(annotations=silent), Folder()))
+        assert not SourceBoxes().offers(looks_at(make_sample(annotations=silent), Folder()))
 
 
 async def test_what_the_operators_say_fits_into_the_wire_form() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmat_dagster.interfaces import ChatReply, ChatTurn, ReplyPending, ReplySchema, RowError
-from mmat_dagster.operators.looking import FAILED, observe
+from mmat_dagster.operators.looking import FAILED, looks_at, observe
 from mmat_dagster.operators.observation import MAX_CHARS
 from mmat_dagster.operators.phrases import PhrasedBoxes
 from mmat_dagster.operators.scene_graph import MOST_OBJECTS, SceneGraph, parse
@@ -183,8 +183,8 @@ async def test_without_a_chat_model_the_sources_phrases_are_looked_for(photo: Pa
     detector = Detector()
     boxes = PhrasedBoxes(detector)
     marked = Annotations(boxes=tuple(Box(phrase=name, x1=0, y1=0, x2=9, y2=9) for name in ("sign", "door", "sign")))
-    assert not boxes.offers(make_sample())
-    assert boxes.offers(make_sample(annotations=marked))
+    assert not boxes.offers(looks_at(make_sample(), Folder()))
+    assert boxes.offers(looks_at(make_sample(annotations=marked), Folder()))
     await observe(boxes, sample_of(photo, annotations=marked), Folder())
     assert detector.asked == [("sign", "door")]
     assert "of the source" in boxes.version

@@ -6,9 +6,10 @@ from mmat_dagster import wire
 from mmat_dagster.census import census
 from mmat_dagster.interfaces import Finding
 from mmat_dagster.operators.looking import FAILED
+from mmat_dagster.reasoning import NOTHING_FOUND, SEARCH_FAILED, Toolbox
 from mmat_dagster.schema import Observation, Rationale, Rejection, Sample, Step, Transcript, Turn
 from mmat_dagster.stages.integration import integrate, integrated
-from mmat_dagster.stages.rationale import NOTHING_FOUND, SEARCH_FAILED, Toolbox, write_rationale
+from mmat_dagster.stages.rationale import write_rationale
 from mmat_dagster.stages.reflection import REMARKS, is_mathematical, reflect
 from mmat_dagster.tools import Operator, Passage
 from tests.builders import SAMPLE, make_sample
@@ -22,7 +23,7 @@ READ = Observation(tool="ocr", text="sand | $2")
 
 def tools(operator: Operator | None = None, retriever: ToldRetriever | None = None) -> Toolbox:
     operators = {"ocr": operator or ToldOperator("sand | $2")}
-    return Toolbox(operators=operators, retriever=retriever or ToldRetriever(), pictures=Folder())
+    return Toolbox(operators=operators, retriever=retriever or ToldRetriever())
 
 
 def rationale(*turns: Turn, sample: Sample = SAMPLE) -> Rationale:
@@ -32,7 +33,7 @@ def rationale(*turns: Turn, sample: Sample = SAMPLE) -> Rationale:
 
 async def test_a_rationale_ends_with_the_step_that_says_so() -> None:
     teacher = ScriptedTeacher(LOOK, END)
-    written = await write_rationale(SAMPLE, teacher, tools())
+    written = await write_rationale(SAMPLE, teacher, tools(), Folder())
     assert isinstance(written, Rationale)
     assert [turn.step for turn in written.turns] == [LOOK, END]
     assert written.turns[0].observations == (READ,)
@@ -45,7 +46,7 @@ async def test_passages_stand_behind_the_operators_results() -> None:
         Passage(id="1", title="Sand", text="It is cheap."), Passage(id="2", title="Price", text="Low.")
     )
     both = Step(thought="Read and search.", operators=("ocr",), rag_query="price of sand", signal="continue")
-    written = await write_rationale(SAMPLE, ScriptedTeacher(both, END), tools(retriever=found))
+    written = await write_rationale(SAMPLE, ScriptedTeacher(both, END), tools(retriever=found), Folder())
     assert isinstance(written, Rationale)
     assert [item.text for item in written.turns[0].observations] == ["sand | $2", "Sand: It is cheap.", "Price: Low."]
     assert found.queries == ["price of sand"]
@@ -53,14 +54,14 @@ async def test_passages_stand_behind_the_operators_results() -> None:
 
 async def test_a_search_that_finds_nothing_says_so() -> None:
     search = Step(thought="Search.", rag_query="price of sand", signal="continue")
-    written = await write_rationale(SAMPLE, ScriptedTeacher(search, END), tools())
+    written = await write_rationale(SAMPLE, ScriptedTeacher(search, END), tools(), Folder())
     assert isinstance(written, Rationale)
     assert written.turns[0].observations == (Observation(tool="rag", text=NOTHING_FOUND),)
 
 
 async def test_a_search_that_fails_is_told_and_counted_and_the_teacher_goes_on() -> None:
     search = Step(thought="Search.", rag_query="price of sand", signal="continue")
-    written = await write_rationale(SAMPLE, ScriptedTeacher(search, END), tools(retriever=BrokenRetriever()))
+    written = await write_rationale(SAMPLE, ScriptedTeacher(search, END), tools(retriever=BrokenRetriever()), Folder())
     assert isinstance(written, Rationale)
     assert written.turns[0].observations == (Observation(tool="rag", text=SEARCH_FAILED),)
     assert census([written]) == {"2 turns": 1, "rag called": 1, "rag failed": 1}
@@ -69,12 +70,12 @@ async def test_a_search_that_fails_is_told_and_counted_and_the_teacher_goes_on()
 async def test_a_search_is_told_the_question_that_it_is_for() -> None:
     search = Step(thought="Search.", rag_query="price of sand", signal="continue")
     found = ToldRetriever()
-    await write_rationale(SAMPLE, ScriptedTeacher(search, END), tools(retriever=found))
+    await write_rationale(SAMPLE, ScriptedTeacher(search, END), tools(retriever=found), Folder())
     assert (found.queries, found.questions) == (["price of sand"], ["How much is the sand?"])
 
 
 async def test_a_failed_operator_is_told_and_the_teacher_goes_on() -> None:
-    written = await write_rationale(SAMPLE, ScriptedTeacher(LOOK, END), tools(BrokenOperator()))
+    written = await write_rationale(SAMPLE, ScriptedTeacher(LOOK, END), tools(BrokenOperator()), Folder())
     assert isinstance(written, Rationale)
     assert written.turns[0].observations == (Observation(tool="ocr", text=FAILED),)
 
@@ -83,19 +84,19 @@ async def test_a_rejection_of_the_teacher_is_the_samples() -> None:
     lost = Rejection(
         source="tabmwp", record_id="tabmwp/1", stage="rationales", reason="teacher refused", detail="no comment"
     )
-    assert await write_rationale(SAMPLE, ScriptedTeacher(LOOK, lost), tools()) == lost
+    assert await write_rationale(SAMPLE, ScriptedTeacher(LOOK, lost), tools(), Folder()) == lost
 
 
 async def test_an_operator_that_was_not_offered_rejects_the_sample() -> None:
     step = Step(thought="Faces?", operators=("face_detection",), signal="continue")
-    lost = await write_rationale(SAMPLE, ScriptedTeacher(step), tools())
+    lost = await write_rationale(SAMPLE, ScriptedTeacher(step), tools(), Folder())
     assert isinstance(lost, Rejection)
     assert (lost.reason, lost.detail) == ("operator not offered", "step 1 calls face_detection")
 
 
 async def test_reasoning_without_an_end_stops_at_the_turn_limit() -> None:
     going_on = [Step(thought=f"Thought {number}", signal="continue") for number in range(3)]
-    lost = await write_rationale(SAMPLE, ScriptedTeacher(*going_on), tools(), max_turns=3)
+    lost = await write_rationale(SAMPLE, ScriptedTeacher(*going_on), tools(), Folder(), max_turns=3)
     assert isinstance(lost, Rejection)
     assert lost.reason == "turn limit reached"
 

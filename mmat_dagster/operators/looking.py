@@ -31,7 +31,11 @@ async def observe(operator: Operator, sample: Sample, pictures: Pictures, look: 
 
     Raises what `Operator.look` raises.
     """
-    looks = looks_at(sample, pictures)
+    return await tell(operator, looks_at(sample, pictures), look)
+
+
+async def tell(operator: Operator, looks: Sequence[Look], look: LookFunction = look_anew) -> str:
+    """Return what `operator` tells about the images of one question; see `observe`."""
     results = await look(operator, looks)
     for each, result in zip(looks, results, strict=True):
         if isinstance(result, Failed):

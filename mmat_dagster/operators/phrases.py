@@ -11,7 +11,6 @@ from mmat_dagster.operators.looking import for_each
 from mmat_dagster.operators.observation import one_line
 from mmat_dagster.operators.purposes import PURPOSES
 from mmat_dagster.operators.scene_graph import SceneGraph, SceneGraphs
-from mmat_dagster.schema import Sample
 from mmat_dagster.tools import Failed, Look, Operator, Sight
 
 
@@ -40,9 +39,9 @@ class PhrasedBoxes(Operator):
         phrases = look.phrases or (() if self._graphs else _marked(look))
         return json.dumps(phrases) if phrases or self._graphs is None else f"question: {look.question}"
 
-    def offers(self, sample: Sample) -> bool:
+    def offers(self, looks: Sequence[Look]) -> bool:
         """Say whether there is something to look for."""
-        return bool(sample.images) and (self._graphs is not None or bool(sample.annotations.boxes))
+        return any(self._graphs is not None or look.boxes for look in looks)
 
     @asynccontextmanager
     async def session(self, label: str) -> AsyncIterator[None]:

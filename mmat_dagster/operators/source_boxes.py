@@ -6,7 +6,7 @@ from typing import ClassVar
 from mmat_dagster.operators.findings import Thing, things_sight
 from mmat_dagster.operators.observation import MAX_CHARS, one_line
 from mmat_dagster.operators.purposes import PURPOSES
-from mmat_dagster.schema import Box, Sample
+from mmat_dagster.schema import Box
 from mmat_dagster.tools import Failed, Look, Operator, Sight
 
 
@@ -28,9 +28,9 @@ class SourceBoxes(Operator):
         """Say that nothing is kept: the boxes are in the sample."""
         return None
 
-    def offers(self, sample: Sample) -> bool:
+    def offers(self, looks: Sequence[Look]) -> bool:
         """Say whether the source marked anything."""
-        return bool(sample.annotations.boxes)
+        return any(look.boxes for look in looks)
 
     async def look(self, looks: Sequence[Look]) -> Sequence[Sight | Failed]:
         """Return `{phrase: [[x1, y1, x2, y2], ...]}` in shares of the image; of the phrases asked for, if any are."""

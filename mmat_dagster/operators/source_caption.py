@@ -5,7 +5,6 @@ from typing import ClassVar
 
 from mmat_dagster.operators.observation import MAX_CHARS, one_line
 from mmat_dagster.operators.purposes import PURPOSES
-from mmat_dagster.schema import Sample
 from mmat_dagster.tools import Failed, Look, Operator, Sight
 
 
@@ -27,9 +26,9 @@ class SourceCaption(Operator):
         """Say that nothing is kept: the caption is in the sample."""
         return None
 
-    def offers(self, sample: Sample) -> bool:
+    def offers(self, looks: Sequence[Look]) -> bool:
         """Say whether the source has a caption."""
-        return bool(sample.images) and bool(one_line(sample.annotations.caption or ""))
+        return any(one_line(look.caption or "") for look in looks)
 
     async def look(self, looks: Sequence[Look]) -> Sequence[Sight | Failed]:
         """Return the caption."""
