@@ -9,7 +9,30 @@ Answer with one of the options.
 import re
 import unicodedata
 
-from mmat_dagster.schema import AnswerType, SourceRecord
+from typing import Protocol
+
+from mmat_dagster.schema import AnswerType
+
+
+class Askable(Protocol):
+    """What is laid out as a question: a source's record, or an item of a benchmark."""
+
+    @property
+    def question(self) -> str:
+        """The question without choices and constraint."""
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The choices without their letters; none where the answer is open."""
+
+    @property
+    def answer_type(self) -> AnswerType:
+        """What is to be answered with."""
+
+    @property
+    def unit(self) -> str | None:
+        """The unit of a number."""
+
 
 CONSTRAINTS: dict[AnswerType, str] = {
     "word_or_phrase": "Answer the question with a single word or phrase.",
@@ -27,7 +50,7 @@ _MARK_CHARS = 12
 _APART = re.compile(r"(?:[\s\"'’‘“”()?!;:]|(?<!\d)[.,]|[.,](?!\d))+")
 
 
-def lay_out_question(record: SourceRecord) -> str:
+def lay_out_question(record: Askable) -> str:
     """Return the question as it is asked: its choices, if any, and the response-style constraint behind it."""
     question = record.question.strip()
     shown = not record.choices or _shows_choices(question, record.choices)
@@ -45,12 +68,12 @@ def normalise_question(question: str) -> str:
     return _APART.sub(" ", folded).strip()
 
 
-def _constraint(record: SourceRecord) -> str:
+def _constraint(record: Askable) -> str:
     constraint, unit = CONSTRAINTS[record.answer_type], _unit_to_tell(record)
     return f"{constraint.removesuffix('.')} in {unit}." if record.answer_type == "number" and unit else constraint
 
 
-def _unit_to_tell(record: SourceRecord) -> str | None:
+def _unit_to_tell(record: Askable) -> str | None:
     """Return the unit of measure, if there is one: not a currency, not what is counted, not what the question names."""
     unit = _ADJECTIVE.sub("", record.unit or "").strip()
     asked = record.question.casefold()

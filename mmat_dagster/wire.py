@@ -56,14 +56,23 @@ class WireError(ValueError):
 def render_rr(transcript: Transcript, system: str) -> tuple[Message, ...]:
     """Render the RR messages of `transcript` behind the system prompt `system`."""
     _check_turns(transcript.turns)
-    question = _clean(transcript.question, "question")
-    opening = f"{IMAGE * transcript.image_count}{question}{START}"
-    messages = [_message("system", system), _message("user", opening)]
-    for turn in transcript.turns:
+    messages = render_reasoning(transcript.question, transcript.image_count, transcript.turns, system)
+    return (*messages, _message("assistant", _filled(transcript.answer, "answer")))
+
+
+def render_reasoning(question: str, image_count: int, turns: Sequence[Turn], system: str) -> tuple[Message, ...]:
+    """Render the RR messages of a reasoning as far as it has come: up to the user turn that the next reply answers."""
+    asked = _clean(question, "question")
+    messages = [_message("system", system), _message("user", f"{IMAGE * image_count}{asked}{START}")]
+    for turn in turns:
         messages.append(_message("assistant", render_step(turn.step)))
-        messages.append(_message("user", _render_reaction(turn, question)))
-    messages.append(_message("assistant", _filled(transcript.answer, "answer")))
+        messages.append(_message("user", _render_reaction(turn, asked)))
     return tuple(messages)
+
+
+def render_summary_request(question: str) -> str:
+    """Render the user turn that asks for the bare answer."""
+    return SUMMARISE + _clean(question, "question")
 
 
 def parse_rr(messages: Sequence[Message]) -> Transcript:
@@ -115,15 +124,27 @@ def render_results(observations: Sequence[Observation]) -> str:
 
 def render_orr(transcript: IntegratedTranscript, system: str) -> tuple[Message, ...]:
     """Render the ORR messages of `transcript` behind the system prompt `system`."""
-    question = _clean(transcript.question, "question")
-    if API_OUTPUTS in question:
-        raise WireError("the question holds the line that announces API outputs")
-    request = IMAGE * transcript.image_count + question
-    if transcript.calls:
-        request += API_OUTPUTS + "\n".join(map(_render_call, transcript.calls))
+    request = render_orr_request(transcript.question, transcript.image_count, transcript.calls)
     thought, answer = _filled(transcript.thought, "thought"), _filled(transcript.answer, "answer")
     reply = f"<THOUGHT>{thought}</THOUGHT><ANSWER>{ANSWER_IS}{answer}</ANSWER>"
     return (_message("system", system), _message("user", request), _message("assistant", reply))
+
+
+def render_orr_request(question: str, image_count: int, calls: Sequence[Observation]) -> str:
+    """Render the user turn of the ORR form: the question, and what operators have said of its images."""
+    asked = _clean(question, "question")
+    if API_OUTPUTS in asked:
+        raise WireError("the question holds the line that announces API outputs")
+    request = IMAGE * image_count + asked
+    return request + API_OUTPUTS + "\n".join(map(_render_call, calls)) if calls else request
+
+
+def parse_orr_reply(text: str) -> tuple[str, str]:
+    """Read the thought and the answer of an ORR reply; raise WireError where it is malformed."""
+    match = _INTEGRATED.fullmatch(text)
+    if match is None or not match["answer"].startswith(ANSWER_IS):
+        raise WireError(f"not an ORR reply: {text[:200]!r}")
+    return _filled(match["thought"], "thought"), _filled(match["answer"].removeprefix(ANSWER_IS), "answer")
 
 
 def parse_orr(messages: Sequence[Message]) -> IntegratedTranscript:
@@ -133,15 +154,13 @@ def parse_orr(messages: Sequence[Message]) -> IntegratedTranscript:
         raise WireError(f"an ORR dialogue has 3 messages, this one {len(messages)}")
     image_count, request = _take_images(messages[1].content)
     question, announced, calls = request.partition(API_OUTPUTS)
-    match = _INTEGRATED.fullmatch(messages[2].content)
-    if match is None or not match["answer"].startswith(ANSWER_IS):
-        raise WireError(f"not an ORR reply: {messages[2].content[:200]!r}")
+    thought, answer = parse_orr_reply(messages[2].content)
     return IntegratedTranscript(
         question=_clean(question, "question"),
         image_count=image_count,
         calls=tuple(map(_parse_call, calls.split("\n"))) if announced else (),
-        thought=_filled(match["thought"], "thought"),
-        answer=_filled(match["answer"].removeprefix(ANSWER_IS), "answer"),
+        thought=thought,
+        answer=answer,
     )
 
 

@@ -137,6 +137,10 @@ class Benchmark(ABC):
         """Return the version of the rule that a published file was made with, as far as it shows; else the usual."""
         return self.rules[0]
 
+    def cluster(self, item: Item) -> str:
+        """Return what `item` shares with others that are right or wrong together; by itself it shares nothing."""
+        return item.id
+
     def combine(self, judged: Sequence[Judged]) -> Scores:
         """Return the scores: the mean over all items, and over those of each category, in percent."""
         overall = percent(each.verdict.score for each in judged)
