@@ -8,7 +8,6 @@ Answer with one of the options.
 
 import re
 import unicodedata
-
 from typing import Protocol
 
 from mmat_dagster.schema import AnswerType

@@ -1,10 +1,11 @@
-"""The commands that use tools by hand, or offer them to others: operator, search, serve-operators."""
+"""The commands that use tools by hand, or offer them to others: operator, search, serve-operators, score."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
 from mmat_dagster.processes import cores
+from mmat_dagster.scoring import BENCHMARKS
 
 
 def add_tool_commands(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -42,6 +43,15 @@ def add_tool_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     serve.add_argument("--allowed-host", action="append", metavar="HOST", help="how clients call it; may be repeated")
     serve.add_argument("--no-token", action="store_true", help="let everybody in, whatever the environment holds")
     serve.set_defaults(command=_serve)
+    score = commands.add_parser("score", help="score a benchmark's outputs by its publisher's own rule")
+    score.add_argument("--benchmark", choices=BENCHMARKS, required=True)
+    score.add_argument(
+        "--outputs", type=Path, required=True, metavar="PATH", help="a file or folder in the form that is published"
+    )
+    score.add_argument("--gold", type=Path, metavar="PATH", help="the gold answers, where the outputs bring none along")
+    score.add_argument("--rule", help="a version of the rule; default: the one that the outputs were made with")
+    score.add_argument("--json", action="store_true", help="print JSON: overall, by_category, ...")
+    score.set_defaults(command=_score)
 
 
 def _operator(options: argparse.Namespace) -> int:
@@ -64,6 +74,19 @@ def _search(options: argparse.Namespace) -> int:
 
     search = Search(corpus=options.corpus, queries=options.queries, top_k=options.top, cache=options.cache)
     return print_run(search, options.qrels)
+
+
+def _score(options: argparse.Namespace) -> int:
+    from mmat_dagster.rescoring import Scoring, score  # noqa: PLC0415
+
+    scoring = Scoring(
+        benchmark=options.benchmark,
+        outputs=options.outputs,
+        gold=options.gold,
+        rule=options.rule,
+        as_json=options.json,
+    )
+    return score(scoring)
 
 
 def _serve(options: argparse.Namespace) -> int:

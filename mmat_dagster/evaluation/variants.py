@@ -8,7 +8,7 @@ Paper: MMAT-1M (arXiv 2507.21924), evaluation and ablation tables.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mmat_dagster.evaluation.answering import Allowed, Form
 from mmat_dagster.training.mixtures import CheckpointName
@@ -21,7 +21,7 @@ class Variant:
     name: str
     form: Form
     checkpoint: CheckpointName | None = None
-    allowed: Allowed = Allowed()
+    allowed: Allowed = field(default_factory=Allowed)
 
 
 _ALL = (

@@ -107,6 +107,8 @@ class Benchmark(ABC):
     """The versions of its rule; the first is used unless another is asked for."""
     metric: ClassVar[str] = "accuracy"
     """The name of the overall figure among `Scores.metrics`."""
+    decimals: ClassVar[int] = 2
+    """To how many digits behind the point its publisher tells scores."""
     full_marks: ClassVar[float] = 100.0
     """What `Scores.overall` is where all is right; OCRBench counts to 1000."""
 
@@ -117,6 +119,14 @@ class Benchmark(ABC):
         `folder` is the benchmark's own, or holds VLMEvalKit's TSV file of it. Raises ScoringError where neither the
         publisher's files nor a TSV file are there.
         """
+
+    def is_in(self, folder: Path) -> bool:
+        """Say whether the benchmark's files are in `folder`."""
+        try:
+            next(iter(self.items(folder)), None)
+        except ScoringError:
+            return False
+        return True
 
     @abstractmethod
     def outputs(self, path: Path, gold: Path | None) -> Iterator[Output | Unreadable]:

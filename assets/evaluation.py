@@ -1,0 +1,120 @@
+"""Benchmark scores: a mixture's students examined as in the paper, beside the student that they come from."""
+
+import time
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
+
+from assets.build import RUN_ERRORS
+from assets.checkpoints import orr_checkpoint, rr_checkpoint
+from assets.evaluation_config import EvaluationConfig
+from assets.evaluation_metadata import describe_scores
+from assets.partitions import MIXTURES, OWNERS
+from assets.records import CODE_VERSION_TAG, DATA_VERSION_TAG
+from mmat_dagster.evaluation.board import Board, NothingToExamine, Plan
+from mmat_dagster.evaluation.examining import CODE, Examination
+from mmat_dagster.evaluation.hosts import HostingFailed, StudentHost
+from mmat_dagster.evaluation.results import read_scoreboard
+from mmat_dagster.fingerprints import code_fingerprint
+from mmat_dagster.pipeline import Pipeline
+from mmat_dagster.reasoning import Toolbox
+from mmat_dagster.scoring.benchmark import ScoringError
+from mmat_dagster.training.spec import BadRun, Student
+
+# What keeps one mixture from being scored, and no other.
+MIXTURE_ERRORS = (BadRun, HostingFailed, NothingToExamine, ScoringError)
+TELL_EVERY_S = 10.0
+SCORING_CODE = (*CODE, "scoring/*.py", "evaluation/*.py")
+
+
+@dg.asset(
+    deps=[rr_checkpoint, orr_checkpoint],
+    partitions_def=MIXTURES,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="evaluation",
+    kinds={"python", "parquet"},
+    owners=OWNERS,
+    code_version=code_fingerprint(*SCORING_CODE),
+)
+def benchmark_scores(
+    context: dg.AssetExecutionContext,
+    config: EvaluationConfig,
+    pipeline: dg.ResourceParam[Pipeline],
+    student_host: dg.ResourceParam[StudentHost],
+    student: dg.ResourceParam[Student],
+) -> dg.MaterializeResult[None]:
+    """How good base, ORR and RR students are: the official scores of benchmarks, with intervals and significance."""
+    tools = Toolbox(operators=pipeline.operators, retriever=pipeline.search.over(None), look=pipeline.look)
+    board = Board(store=pipeline.store, store_root=pipeline.store_root, host=student_host, tools=tools)
+    folder = pipeline.settings.benchmarks or Path("benchmarks")
+    failures = [
+        failure
+        for mixture in context.partition_keys
+        if (failure := _try_mixture(context, board, config.plan(mixture, student, folder)))
+    ]
+    if failures:
+        raise dg.Failure(description="\n".join(failures), allow_retries=False)
+    # As for the other assets: every mixture was recorded when it was finished.
+    return dg.MaterializeResult(metadata={SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True})
+
+
+def _try_mixture(context: dg.AssetExecutionContext, board: Board, plan: Plan) -> str | None:
+    """Examine one mixture's students; return why that could not be, or None."""
+    try:
+        _examine_mixture(context, board, plan)
+    except MIXTURE_ERRORS as error:
+        return f"benchmark_scores of {plan.mixture}: {error}"
+    except RUN_ERRORS as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from error
+    return None
+
+
+def _examine_mixture(context: dg.AssetExecutionContext, board: Board, plan: Plan) -> None:
+    candidates, missing = board.candidates(plan)
+    for name, why in missing.items():
+        context.log.warning(f"{name} is not examined: {why}")
+    if not candidates:
+        raise NothingToExamine("\n".join(missing.values()))
+    teller = _Teller(context.log)
+    reused = 0
+    for scored in board.examine(plan, candidates, teller.tell):
+        result, figure = scored.result, scored.result.overall
+        reused += scored.is_reused
+        context.log.info(
+            f"{result.variant} on {result.title}: {figure.value:.2f} of {result.full_marks:g} "
+            f"({figure.interval.low:.2f} to {figure.interval.high:.2f}), {result.n} questions"
+            + (", examined before" if scored.is_reused else "")
+        )
+    _record(context, board, plan, missing, reused)
+
+
+def _record(context: dg.AssetExecutionContext, board: Board, plan: Plan, missing: dict[str, str], reused: int) -> None:
+    scores = read_scoreboard(board.store, plan.mixture)
+    tags = {CODE_VERSION_TAG: code_fingerprint(*SCORING_CODE), DATA_VERSION_TAG: scores.fingerprint}
+    context.log_event(
+        dg.AssetMaterialization(
+            asset_key="benchmark_scores",
+            partition=plan.mixture,
+            metadata=describe_scores(board.store, scores, missing, reused),
+            tags=tags,
+        )
+    )
+
+
+class _Teller:
+    """Tells how far an examination is, every few seconds."""
+
+    def __init__(self, log: dg.DagsterLogManager) -> None:
+        self._log = log
+        self._told_at = time.monotonic()
+
+    def tell(self, examination: Examination, answered: int, score: float) -> None:
+        now = time.monotonic()
+        if now - self._told_at < TELL_EVERY_S:
+            return
+        self._told_at = now
+        self._log.info(
+            f"{examination.variant} on {examination.benchmark.title}: {answered} of {len(examination.questions)} "
+            f"answered, {100 * score / answered:.1f} % of the marks so far"
+        )

@@ -1,0 +1,32 @@
+"""One answer as a person reads it: the question, every turn, what was read in the answer, and the verdict."""
+
+import textwrap
+
+from mmat_dagster.evaluation.results import Answer, Result
+
+
+def to_markdown(result: Result, answer: Answer) -> str:
+    """Return an answer for a page."""
+    turns = "\n\n".join(f"**{message.role}**\n\n```\n{message.content}\n```" for message in answer.messages)
+    return f"`{answer.item}` of {result.title}, {result.variant}: {_verdict(answer)}\n\n{turns}"
+
+
+def to_text(result: Result, answer: Answer, width: int) -> str:
+    """Return an answer for a terminal, its system prompt left out."""
+    lines = [f"{answer.item}  {result.title}, {result.variant}", *(f"  image: {image}" for image in answer.images)]
+    for message in answer.messages:
+        if message.role != "system":
+            lines += ["", f"  {message.role}", *_wrapped(message.content, width)]
+    return "\n".join([*lines, "", f"  {_verdict(answer)}", ""])
+
+
+def _verdict(answer: Answer) -> str:
+    gold = " or ".join(answer.gold) or "hidden"
+    read = "nothing was read in the answer" if answer.parsed is None else f"read as {answer.parsed!r}"
+    failure = f"; {answer.failure}{f' ({answer.detail})' if answer.detail else ''}" if answer.failure else ""
+    return f"score {answer.score:g}, {read}, gold {gold!r}{failure}"
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    wrapped = (textwrap.wrap(line, width - 4) or [""] for line in text.splitlines())
+    return [f"    {piece}" for pieces in wrapped for piece in pieces]
