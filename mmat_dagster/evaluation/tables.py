@@ -49,22 +49,23 @@ def results_table(results: Sequence[Result]) -> str:
         ["student", "benchmark", "rule", "n", "score", "failures", "calls", "tokens in", "tokens out", "seconds"],
         ["---", "---", "---", "---:", "---:", "---", "---", *["---:"] * 3],
     ]
-    for each in results:
-        lines.append(
-            [
-                each.variant,
-                each.title,
-                each.rule,
-                f"{each.n:,}",
-                _score(each),
-                _counts(each.failures) + (f", {len(each.unreadable)} not asked" if each.unreadable else ""),
-                _counts(each.calls),
-                f"{each.prompt_tokens:,}",
-                f"{each.completion_tokens:,}",
-                f"{each.seconds:,.0f}",
-            ]
-        )
-    return _markdown(lines)
+    return _markdown([*lines, *map(_result_line, results)])
+
+
+def _result_line(result: Result) -> list[str]:
+    not_asked = f", {len(result.unreadable)} not asked" if result.unreadable else ""
+    return [
+        result.variant,
+        result.title,
+        result.rule,
+        f"{result.n:,}",
+        _score(result),
+        _counts(result.failures) + not_asked,
+        _counts(result.calls),
+        f"{result.prompt_tokens:,}",
+        f"{result.completion_tokens:,}",
+        f"{result.seconds:,.0f}",
+    ]
 
 
 def _score(result: Result) -> str:
