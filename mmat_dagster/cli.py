@@ -22,10 +22,11 @@ from mmat_dagster.sampling import sample
 from mmat_dagster.schema import DatasetName, Rejection, SourceName
 from mmat_dagster.tool_commands import add_tool_commands, positive, share
 from mmat_dagster.tools import OperatorUnavailable
-from mmat_dagster.training.mixtures import WHOLE, CheckpointName
+from mmat_dagster.training.mixtures import MIXTURES, WHOLE, CheckpointName
 
 DATASETS: tuple[DatasetName, ...] = get_args(DatasetName)
 CHECKPOINTS: tuple[CheckpointName, ...] = get_args(CheckpointName)
+SCORES = "benchmark_scores"
 SOURCES: tuple[SourceName, ...] = get_args(SourceName)
 BUILD_FIRST = "python -m mmat_dagster materialize rr_dialogues"
 
@@ -49,12 +50,12 @@ def _parser() -> argparse.ArgumentParser:
     materialize = commands.add_parser(
         "materialize", help="build a dataset, or train a checkpoint, and what it stands on; one run per source"
     )
-    materialize.add_argument("dataset", choices=(*DATASETS, *CHECKPOINTS))
+    materialize.add_argument("dataset", choices=(*DATASETS, *CHECKPOINTS, SCORES))
     materialize.add_argument(
         "--source",
         choices=SOURCES,
         action="append",
-        help="default: all five, on which one checkpoint is trained together; may be repeated",
+        help="default: all five; a checkpoint is then trained on them together, and scored; may be repeated",
     )
     materialize.add_argument("--wait", action="store_true", help="with MMAT_MODE=batch: stay until the batches ended")
     materialize.add_argument("--poll-s", type=positive, default=60, metavar="S", help="look so often (default 60)")
@@ -91,8 +92,25 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--seed", type=int, default=0)
     sample.set_defaults(command=_sample)
     _add_export(commands)
+    _add_scores(commands)
     add_tool_commands(commands)
     return parser
+
+
+def _add_scores(commands: "argparse._SubParsersAction[Any]") -> None:
+    scores = commands.add_parser("scores", help="print how students score, and who is better than whom")
+    scores.add_argument("--mixture", choices=MIXTURES, default=WHOLE, help=f"default {WHOLE}")
+    scores.set_defaults(command=_scores)
+    answers = commands.add_parser("answers", help="print how students answered benchmarks, every turn of it")
+    answers.add_argument("--mixture", choices=MIXTURES, default=WHOLE, help=f"default {WHOLE}")
+    answers.add_argument("--variant", metavar="NAME", help="base, orr, rr, ...; default: all")
+    answers.add_argument("--benchmark", metavar="NAME", help="default: all")
+    answers.add_argument("-n", type=positive, default=1, metavar="N", help="of each student and benchmark (default 1)")
+    answers.add_argument("--skip", type=int, default=0, metavar="N", help="leave out the first N")
+    answers.add_argument("--wrong", action="store_true", help="only what is not right")
+    answers.add_argument("--failed", action="store_true", help="only where something went wrong on the way")
+    answers.add_argument("--json", action="store_true", help="one JSON object a line")
+    answers.set_defaults(command=_answers)
 
 
 def _add_export(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -117,8 +135,10 @@ def _add_export(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def _materialize(options: argparse.Namespace) -> int:
     # Dagster takes a second to import, and no other command needs it.
-    from mmat_dagster.runs import materialize, train  # noqa: PLC0415
+    from mmat_dagster.runs import examine, materialize, train  # noqa: PLC0415
 
+    if options.dataset == SCORES:
+        return examine(tuple(options.source or [WHOLE]))
     if options.dataset in CHECKPOINTS:
         return train(options.dataset, tuple(options.source or [WHOLE]))
     return materialize(
@@ -205,6 +225,30 @@ def _printed(record: Readable | Rejection, is_json: bool) -> str:
         return f"{record.record_id}\n  {record.stage}: {record.reason}\n  {record.detail}\n"
     width = min(shutil.get_terminal_size().columns, 140) - 2
     return to_text(record, width, sys.stdout.isatty()) + "\n"
+
+
+def _scores(options: argparse.Namespace) -> int:
+    from mmat_dagster.scoreboards import print_scores  # noqa: PLC0415
+    from resources.store import LocalStore  # noqa: PLC0415
+
+    return print_scores(LocalStore(root=str(read_environment(os.environ).store)), options.mixture)
+
+
+def _answers(options: argparse.Namespace) -> int:
+    from mmat_dagster.scoreboards import Wanted, print_answers  # noqa: PLC0415
+    from resources.store import LocalStore  # noqa: PLC0415
+
+    wanted = Wanted(
+        mixture=options.mixture,
+        variant=options.variant,
+        benchmark=options.benchmark,
+        count=options.n,
+        skip=options.skip,
+        only_wrong=options.wrong,
+        only_failed=options.failed,
+        as_json=options.json,
+    )
+    return print_answers(LocalStore(root=str(read_environment(os.environ).store)), wanted)
 
 
 def _export(options: argparse.Namespace) -> int:

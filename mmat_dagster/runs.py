@@ -14,7 +14,9 @@ from mmat_dagster.accounting import open_pipeline, refused_batch
 from mmat_dagster.datasets import chain
 from mmat_dagster.definitions import defs
 from mmat_dagster.environment import BadEnvironment, Environment, read_environment
+from mmat_dagster.evaluation.results import SCORES
 from mmat_dagster.schema import DatasetName, SourceName
+from mmat_dagster.scoreboards import print_scores
 from mmat_dagster.training.checkpoints import Checkpoint, read_current
 from mmat_dagster.training.mixtures import CheckpointName
 from resources.store import LocalStore
@@ -58,6 +60,23 @@ def train(checkpoint: CheckpointName, mixtures: Sequence[str]) -> int:
     with get_possibly_temporary_instance_for_cli() as instance:
         are_trained = [_train_mixture(instance, environment, checkpoint, mixture) for mixture in mixtures]
     return 0 if all(are_trained) else 1
+
+
+def examine(mixtures: Sequence[str]) -> int:
+    """Score the students of each of `mixtures`, one run each, and print what came of it; return the exit code."""
+    environment = _read_environment()
+    print(f"benchmark_scores in {environment.store.absolute()}", flush=True)
+    with get_possibly_temporary_instance_for_cli() as instance:
+        are_examined = [_examine_mixture(instance, environment, mixture) for mixture in mixtures]
+    return 0 if all(are_examined) else 1
+
+
+def _examine_mixture(instance: dg.DagsterInstance, environment: Environment, mixture: str) -> bool:
+    result = _execute(instance, [SCORES], mixture)
+    if not result.success:
+        print(_failure(result, mixture), flush=True)
+        return False
+    return print_scores(LocalStore(root=str(environment.store)), mixture) == 0
 
 
 def _read_environment() -> Environment:
