@@ -16,7 +16,7 @@ RELATIVE_CHANGE = 0.05
 # So many of the people asked must agree.
 AGREEING = 3
 # Of longer answers the beginnings are compared: the time grows with the square.
-LONGEST = 10_000
+LONGEST = 5_000
 
 
 def score_exact_match(answer: str, golds: Sequence[str]) -> float:

@@ -15,6 +15,7 @@ is none or are several. What GPT-3.5 decided, VLMEvalKit's option inference deci
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import ClassVar
@@ -41,10 +42,12 @@ OFFICIAL = "blink"
 GOLD = "val_answers.json"
 # The most options that a question has.
 MOST = 5
+# Choices of which the letters are known only.
+UNKNOWN = ("",) * MOST
 
 _ID = re.compile(r"(val|test)_(.+)_\d+")
 _IMAGE = re.compile(r"<img\s[^<>]*>\s*")
-_SELECT = re.compile(r"\s*Select from the following (?:choices|options)\.?\s*$")
+_SELECT = re.compile(r"Select from the following (?:choices|options)\.?\s*$")
 
 
 class Blink(ChoiceBenchmark):
@@ -87,11 +90,11 @@ class Blink(ChoiceBenchmark):
     def judge(self, item: Item, response: str, extraction: str | None = None, rule: str | None = None) -> Verdict:
         """Judge by the option in brackets, or by the option that the response means."""
         if (rule or OFFICIAL) != OFFICIAL:
-            gold = item.gold[0].strip("()")
-            taken = response if response or extraction is None else extraction
-            return option_letters.judge_letter(gold, taken, item.choices or LETTERS[:MOST], str(rule))
+            gold = tuple(answer.strip("()") for answer in item.gold)
+            asked = replace(item, gold=gold, choices=item.choices or UNKNOWN)
+            return super().judge(asked, response, extraction, rule)
         said = take_option(response, item.choices) if extraction is None else extraction
-        return Verdict(parsed=said or None, score=float(said == item.gold[0]))
+        return Verdict(parsed=said or None, score=float(said in item.gold))
 
     def combine(self, judged: Sequence[Judged]) -> Scores:
         """Return the mean over the tasks, each counting the same; VLMEvalKit's is over the questions."""
@@ -112,8 +115,7 @@ def take_option(response: str, choices: Sequence[str] = ()) -> str | None:
         found = [option for option in options if option in words]
         if len(found) == 1:
             return found[0]
-    # Without the options' texts, letters alone can tell.
-    letter = option_letters.infer_letter(response.removeprefix("<s> "), choices or letters)
+    letter = option_letters.infer_letter(response.removeprefix("<s> "), choices or UNKNOWN)
     return f"({letter})" if letter and letter != option_letters.REFUSED else None
 
 
@@ -136,7 +138,7 @@ def _item(given: str, task: str, row: Row) -> Item:
     gold = tuple(f"({letter})" for letter in item.gold)
     return Item(
         id=given,
-        question=_SELECT.sub("", item.question),
+        question=_SELECT.sub("", item.question).rstrip(),
         gold=gold,
         answer_type=item.answer_type,
         choices=item.choices,

@@ -50,7 +50,7 @@ class HallusionBench(ShippedBenchmark):
         gold = _ANSWERS.get(answer.casefold())
         if answer and gold is None:
             raise RecordError(f"the answer {answer[:80]!r} is neither yes nor no")
-        place = _Place.of_index(row) if field(row, "index").count("_") == _Place.MARKS else _Place.of_record(row)
+        place = _Place.of_index(row) if field(row, "index").count("_") >= _Place.MARKS else _Place.of_record(row)
         return Item(
             id=place.id,
             question=needed(row, "question"),
@@ -78,7 +78,7 @@ class HallusionBench(ShippedBenchmark):
             right = {"1", "2"} if item.facts.get("figure") == "" else {"1"}
             return Verdict(parsed=extraction, score=float(extraction in right))
         said = take_yes_no(response if extraction is None or extraction in "012" else extraction)
-        return Verdict(parsed=said, score=float(said == item.gold[0]))
+        return Verdict(parsed=said, score=float(said in item.gold))
 
     def find_rule(self, outputs: Sequence[Output]) -> str:
         """Return the publisher's version where every record has a check of GPT-4."""
@@ -161,7 +161,7 @@ class _Place:
     @classmethod
     def of_index(cls, row: Row) -> Self:
         """Return the place that the index of a row of VLMEvalKit tells: VS_chart_1_0_1_0."""
-        category, subcategory, _, set_id, figure_id, question_id = field(row, "index").split("_")
+        category, subcategory, _, set_id, figure_id, question_id = field(row, "index").split("_")[: cls.MARKS + 1]
         named = field(row, "l2-category", "l2_category") or subcategory
         # VLMEvalKit does not tell VD from VS when it counts.
         return cls(

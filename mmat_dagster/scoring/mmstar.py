@@ -39,7 +39,7 @@ class MMStar(ChoiceBenchmark):
         """Judge by the first letter, or by the option that the response means."""
         if rule != FIRST_LETTER:
             return super().judge(item, response, extraction, rule)
-        return judge_first_letter(item.gold[0], response)
+        return judge_first_letter(item.gold, response)
 
     def find_rule(self, outputs: Sequence[Output]) -> str:
         """Return the version whose verdicts the file tells; its own for a file that MMStar's script wrote."""
@@ -48,9 +48,9 @@ class MMStar(ChoiceBenchmark):
         return super().find_rule(outputs)
 
 
-def judge_first_letter(gold: str, response: str) -> Verdict:
+def judge_first_letter(gold: Sequence[str], response: str) -> Verdict:
     """Judge by MMStar's own rule, which looks at the first letter alone, wherever it stands in a word."""
-    said, right = response.lower().strip().replace("\n", " "), gold.lower().strip()
+    said, right = response.lower().strip().replace("\n", " "), {letter.lower().strip() for letter in gold}
     letters = [said[len(opening)] for opening in _OPENINGS if said.startswith(opening) and len(said) > len(opening)]
     parsed = next((letter for letter in letters[::-1] if letter in "abcd"), None)
-    return Verdict(parsed=parsed.upper() if parsed else None, score=float(right in letters))
+    return Verdict(parsed=parsed.upper() if parsed else None, score=float(not right.isdisjoint(letters)))

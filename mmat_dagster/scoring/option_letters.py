@@ -46,10 +46,10 @@ def infer_letter(response: str, choices: Sequence[str], rule: str = RULES[0]) ->
     )
 
 
-def judge_letter(gold: str, response: str, choices: Sequence[str], rule: str = RULES[0]) -> Verdict:
-    """Judge a response whose right answer is the letter `gold`."""
+def judge_letter(gold: Sequence[str], response: str, choices: Sequence[str], rule: str = RULES[0]) -> Verdict:
+    """Judge a response whose right answer is the letter in `gold`; none is where that is hidden."""
     letter = infer_letter(response, choices, rule)
-    return Verdict(parsed=None if letter == REFUSED else letter, score=float(letter == gold))
+    return Verdict(parsed=None if letter == REFUSED else letter, score=float(letter in gold))
 
 
 def best_rule(rules: Sequence[str], outputs: Sequence[Output], judge: Callable[[Output, str], Verdict]) -> str:

@@ -47,7 +47,7 @@ class RealWorldQA(ChoiceBenchmark):
         if item.choices:
             return super().judge(item, response, extraction, rule)
         said = _plain(response if extraction is None else extraction)
-        return Verdict(parsed=said or None, score=float(said == _plain(item.gold[0])))
+        return Verdict(parsed=said or None, score=float(said in map(_plain, item.gold)))
 
 
 def _plain(answer: str) -> str:

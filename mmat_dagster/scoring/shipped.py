@@ -71,7 +71,8 @@ class ShippedBenchmark(Benchmark):
         found = self.find(folder)
         if not found:
             raise ScoringError(f"{folder} holds nothing of {self.title}. {self.source}")
-        return chain.from_iterable(self._items(file, ImageFiles(files_below(folder))) for file in found)
+        files = ImageFiles(files_below(folder))
+        return chain.from_iterable(self._items(file, files) for file in found)
 
     def find(self, folder: Path) -> list[Path]:
         """Return the files of the benchmark below a folder; none where there are none."""
@@ -87,7 +88,8 @@ class ShippedBenchmark(Benchmark):
         if not path.exists():
             raise ScoringError(f"no file or folder {path}")
         files = [path] if path.is_file() else [file for file in files_below(path) if file.suffix.lower() in SUFFIXES]
-        found = chain.from_iterable(self._outputs(file, _Gold(self, path, gold)) for file in files)
+        known = _Gold(self, path, gold)
+        found = chain.from_iterable(self._outputs(file, known) for file in files)
         first = next(found, None)
         if first is None:
             raise ScoringError(f"{path} holds no outputs: records with one of the fields {', '.join(self.responses)}")
@@ -216,6 +218,8 @@ def images_of(row: Row, beside: Path, files: ImageFiles) -> tuple[Path | bytes, 
     named = fields.interpret(Row(fields=_pictured(row.fields), name=row.name, number=row.number))
     if named is None:
         return ()
+    if b"" in named.embedded:
+        raise RecordError("the image is no base64")
     # Where a table holds the image itself, its path is where that came from.
     return named.embedded or tuple(_found(name, beside, files) for name in named.paths)
 

@@ -22,8 +22,8 @@ _LOG = re.compile(r"Match Log: (.*?)\.? ?", re.DOTALL)
 _UNMATCHED = ("Failed in Prefetch", "Failed to predict")
 _TRUE, _FALSE = frozenset({"1", "1.0", "true"}), frozenset({"0", "0.0", "false"})
 # Choices in one line: `Options: A: a dog, B: a cat, C: none`.
-_IN_LINE = re.compile(r"(?:^|[,;]?\s+)([A-Z]): ")
-_OPTIONS = re.compile(r"\n?\s*(?:options|choices):\s*(?=\(?A[.:)])", re.IGNORECASE)
+_IN_LINE = re.compile(r"(?<!\S)([A-Z]): ")
+_OPTIONS = re.compile(r"\b(?:options|choices):\s*(?=\(?A[.:)])", re.IGNORECASE)
 
 
 def download(table: str, hub: str) -> str:
@@ -41,10 +41,10 @@ class ChoiceBenchmark(ShippedBenchmark):
 
     def judge(self, item: Item, response: str, extraction: str | None = None, rule: str | None = None) -> Verdict:
         """Judge the option that the response means; where it shows none, what it was taken for already."""
-        said = option_letters.judge_letter(item.gold[0], response, item.choices, rule or self.rules[0])
+        said = option_letters.judge_letter(item.gold, response, item.choices, rule or self.rules[0])
         if said.parsed is not None or extraction is None:
             return said
-        return option_letters.judge_letter(item.gold[0], extraction, item.choices, rule or self.rules[0])
+        return option_letters.judge_letter(item.gold, extraction, item.choices, rule or self.rules[0])
 
     def find_rule(self, outputs: Sequence[Output]) -> str:
         """Return the version whose verdicts are those of the file, where it tells any."""
