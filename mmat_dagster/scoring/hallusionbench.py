@@ -44,6 +44,10 @@ class HallusionBench(ShippedBenchmark):
     patterns = ("*/hallusionbench.json", "*/*hallusionbench.tsv", "*/image-*.parquet", "*/*hallusionbench*.json")
     responses = ("model_prediction", "gpt4v_output", "llava_1_5_output", *ShippedBenchmark.responses)
 
+    def cluster(self, item: Item) -> str:
+        """Return the item's set: its questions and figures are variants of each other."""
+        return item.facts["set"]
+
     def item_of(self, row: Row) -> Item:
         """Return the item of a record, with the names of its figure and of its pair of questions."""
         answer = field(row, "gt_answer", "answer")
@@ -185,5 +189,6 @@ class _Place:
         return {
             "figure": f"{self.group}_{self.set_id}_{self.figure_id}" if has_figure else "",
             "pair": f"{self.group}_{self.set_id}_{self.question_id}",
+            "set": f"{self.group}_{self.set_id}",
             "is_easy": "yes" if self.figure_id == "0" else "no",
         }

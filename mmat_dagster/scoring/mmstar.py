@@ -7,7 +7,6 @@ Its own rule wants the letter first: `A`, `(A)`, `option A`, `the answer is A`. 
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import ClassVar
 
 from mmat_dagster.decontamination.rows import Row
@@ -26,26 +25,30 @@ class MMStar(ChoiceBenchmark):
     name = "mmstar"
     title = "MMStar"
     source = download("MMStar", "mmstar.parquet of Lin-Chen/MMStar on the hub")
-    rules: ClassVar[tuple[str, ...]] = (*option_letters.RULES, FIRST_LETTER)
+    rules: ClassVar[tuple[str, ...]] = (FIRST_LETTER, *option_letters.RULES)
     patterns = ("*/mmstar*.parquet", "*/val-*.parquet", "*/*mmstar.tsv", "*/*mmstar*.tsv", "*/*.parquet")
 
     def item_of(self, row: Row) -> Item:
         """Return the item of a record, with its ability and the kind of task below it."""
-        groups = {"category": field(row, "category"), "l2_category": field(row, "l2_category", "l2-category")}
-        item = choice_item(row, groups)
-        return item if field(row, "a") else replace(item, facts={"bench": field(row, "bench")})
+        return choice_item(
+            row, {"category": field(row, "category"), "l2_category": field(row, "l2_category", "l2-category")}
+        )
 
     def judge(self, item: Item, response: str, extraction: str | None = None, rule: str | None = None) -> Verdict:
         """Judge by the first letter, or by the option that the response means."""
-        if rule != FIRST_LETTER:
-            return super().judge(item, response, extraction, rule)
-        return judge_first_letter(item.gold, response)
+        if rule in (None, FIRST_LETTER):
+            return judge_first_letter(item.gold, response)
+        return super().judge(item, response, extraction, rule)
 
     def find_rule(self, outputs: Sequence[Output]) -> str:
-        """Return the version whose verdicts the file tells; its own for a file that MMStar's script wrote."""
-        if outputs and all(output.item.facts.get("bench") and output.verdict is None for output in outputs):
+        """Return its own rule, or where the file tells verdicts, as VLMEvalKit does, the one that made them."""
+        if all(output.verdict is None for output in outputs):
             return FIRST_LETTER
-        return super().find_rule(outputs)
+        return option_letters.best_rule(
+            option_letters.RULES,
+            outputs,
+            lambda output, rule: self.judge(output.item, output.response, output.extraction, rule),
+        )
 
 
 def judge_first_letter(gold: Sequence[str], response: str) -> Verdict:

@@ -37,6 +37,7 @@ class OcrBench(ShippedBenchmark):
     source = download("OCRBench", "OCRBench/json_files/OCRBench.json of github.com/Yuliang-Liu/MultimodalOCR")
     rules: ClassVar[tuple[str, ...]] = ("containment",)
     metric = "final score"
+    decimals = 0
     full_marks = 1000.0
     patterns = ("*/ocrbench.json", "*/test-*.parquet", "*/*ocrbench.tsv", "*/*.parquet")
 
