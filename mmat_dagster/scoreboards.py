@@ -57,9 +57,9 @@ def aligned(table: str) -> str:
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if "|" in line]
     if not rows:
         return table
-    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
     are_right = [cell.endswith(":") for cell in rows[1]]
     kept = [row for number, row in enumerate(rows) if number != 1]
+    widths = [max(len(row[at]) for row in kept) for at in range(len(are_right))]
     return (
         "\n".join("  ".join(_padded(*each) for each in zip(row, widths, are_right, strict=True)) for row in kept) + "\n"
     )

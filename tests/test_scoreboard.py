@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mmat_dagster.cli import run
 from mmat_dagster.evaluation.board import Board, NothingToExamine, Plan, Scored
 from mmat_dagster.evaluation.comparing import compare_all
 from mmat_dagster.evaluation.hosts import ServedStudent
@@ -218,3 +219,19 @@ def test_an_unknown_variant_is_refused(store: LocalStore, plan: Plan) -> None:
 def test_a_limit_asks_the_first_questions_only(store: LocalStore, plan: Plan) -> None:
     (scored,) = examined(store, knows(), replace(plan, variants=("base",), limit=2))
     assert scored.result.n == 2
+
+
+def test_scores_and_answers_are_printed_for_people(
+    store: LocalStore, plan: Plan, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(store, "rr_checkpoint")
+    examined(store, knows("red"), replace(plan, variants=("base", "rr")))
+    monkeypatch.setenv("MMAT_STORE", store.root)
+    assert run(["scores", "--mixture", "tabmwp"]) == 0
+    assert "rr against base" in capsys.readouterr().out
+    assert run(["answers", "--mixture", "tabmwp", "--variant", "rr", "--wrong", "-n", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "Which colour has picture 1?" in told
+    assert "score 0, read as 'grey', gold 'green'" in told
+    assert run(["answers", "--mixture", "tabmwp", "--json", "-n", "9"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 8
