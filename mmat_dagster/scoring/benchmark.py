@@ -140,9 +140,7 @@ class Benchmark(ABC):
     def combine(self, judged: Sequence[Judged]) -> Scores:
         """Return the scores: the mean over all items, and over those of each category, in percent."""
         overall = percent(each.verdict.score for each in judged)
-        return Scores(
-            overall=overall, n=len(judged), by_category=by_category(judged), metrics={self.metric: overall}
-        )
+        return Scores(overall=overall, n=len(judged), by_category=by_category(judged), metrics={self.metric: overall})
 
 
 def percent(scores: Iterator[float] | Sequence[float]) -> float:
