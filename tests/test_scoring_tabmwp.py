@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmat_dagster.scoring.benchmark import Item, Judged, Output, ScoringError, Unreadable
-from mmat_dagster.scoring.tabmwp import TabMwp, extract, normalise
+from mmat_dagster.scoring.tabmwp import TabMWP, normal_form
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "data" / "benchmarks" / "tabmwp"
 GPT3 = PUBLISHED / "gpt3_exp4_test_TQ-SA_2_seed_2.json"
 CHOICES = ("shortage", "surplus")
-BENCHMARK = TabMwp()
+BENCHMARK = TabMWP()
 
 
 def item(*, gold: str = "35", choices: tuple[str, ...] = (), unit: str | None = None) -> Item:
@@ -58,7 +58,7 @@ def test_the_published_problems_are_asked_with_their_tables() -> None:
     ],
 )
 def test_an_open_answer_is_taken_from_where_answers_stand(said: str, answer: str) -> None:
-    assert extract(said, ()) == answer
+    assert (BENCHMARK.judge(item(), said).parsed or "") == answer
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_an_open_answer_is_taken_from_where_answers_stand(said: str, answer: str
     ],
 )
 def test_a_choice_is_taken_by_its_letter_or_by_its_words(said: str, choice: str | None) -> None:
-    assert extract(said, CHOICES) == choice
+    assert BENCHMARK.judge(item(choices=CHOICES), said).parsed == choice
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_choice_is_taken_by_its_letter_or_by_its_words(said: str, choice: str 
     ],
 )
 def test_equal_answers_have_one_form(text: str, unit: str | None, same: str) -> None:
-    assert normalise(text, unit) == same
+    assert normal_form(text, unit) == same
 
 
 def test_outputs_are_read_in_three_forms(tmp_path: Path) -> None:

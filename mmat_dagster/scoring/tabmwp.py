@@ -1,318 +1,322 @@
-"""TabMWP (test): word problems over a table, scored as their publisher scores them (PromptPG, arXiv 2209.14610).
+r"""TabMWP: mathematical word problems to tables.
 
-    problems_test.json   {"54": {"question": .., "choices": [..] | null, "answer": .., "unit": .., "ques_type": ..}, ..}
-    tables/54.png        the table of problem 54
-    outputs              {"results": {"54": {"answer": .., "output": .., "prediction": ..}, ..}} as PromptPG writes
-                         them, {"54": "what a model said", ..}, or records with an id and a response
+    problems_test.json   {"82": {"question": .., "choices": null, "answer": "3", "unit": "minutes per day",
+                          "ques_type": "free_text", "ans_type": "integer_number", "grade": 8, "split": "test", ..}}
+    tables/82.png        the table of problem 82
+    results/*.json       {"acc": 63.5.., "results": {"82": {"answer": "3", "output": "... The answer is 3.",
+                          "prediction": "3", "prediction_norm": "3", "true_false": true}}}
 
-The rule takes the answer out of what was said: of a problem with choices, the choice whose letter stands where letters
-stand, else the one that shares most words; of an open problem, what follows "The answer is", else the last number that
-reads like a result. Numbers are equal to three decimals, `$` and thousands' commas do not count, texts are equal
-without case and unit. Where a letter names no choice the publisher draws one at random: here none is taken.
+A prediction is taken out of the output by patterns, a choice by its letter or the words that it shares with the output;
+prediction and gold are then compared as numbers to three places, or as texts without the unit. Prompted models and
+fine-tuned ones are judged by patterns of their own: `tabmwp`, `tabmwp-finetuned`.
+
+Published outputs bring the answers along, not choices and units: without the problems, the choice that a letter stands
+for is the recorded prediction, and a unit is what the recorded normal form lacks. Where the publisher draws a choice by
+lot, for a letter that none has, the recorded prediction tells what was drawn.
 """
 
-import json
+import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import ClassVar
 
-from mmat_dagster.decontamination.rows import Broken, read_rows
+from mmat_dagster.decontamination.rows import Broken, Row, read_rows
 from mmat_dagster.schema import AnswerType
-from mmat_dagster.scoring.benchmark import Benchmark, Item, Output, ScoringError, Unreadable, Verdict
+from mmat_dagster.scoring.benchmark import (
+    Benchmark,
+    Item,
+    Judged,
+    Output,
+    Scores,
+    ScoringError,
+    Unreadable,
+    Verdict,
+    by_category,
+    percent,
+)
+from mmat_dagster.scoring.tsv_items import Files, RecordError, as_text, choices_of, needed, read_items, text
 
-PROBLEMS = "problems_test*.json"
+PROMPTED, FINETUNED = "tabmwp", "tabmwp-finetuned"
 LETTERS = "ABCDEF"
-IDS = ("pid", "id", "index")
-RESPONSES = ("output", "response", "prediction")
-# An item that only an output tells of: whether it has choices is not known.
-UNKNOWN = "unknown"
+SEED = 123
+# No unit is longer; so much of a recorded prediction is searched for one.
+UNIT_CHARS = 60
+
+# The publisher's names of what it prints, by the names in the problems.
+PRINTED = {
+    "free_text": "acc_free",
+    "multi_choice": "acc_mc",
+    "integer_number": "acc_integer",
+    "decimal_number": "acc_decimal",
+    "extractive_text": "acc_extractive",
+    "boolean_text": "acc_boolean",
+    "other_text": "acc_other",
+    "grade_1_6": "acc_grade_1_6",
+    "grade_7_8": "acc_grade_7_8",
+}
+_ANSWER_TYPES: dict[str, AnswerType] = {"integer_number": "number", "decimal_number": "number"}
 
 _FRACTION = re.compile(r"\$?\\frac\{([\d.,\-]+)\}\{([\d.,]+)\}\$?")
-_LAST_POINT = re.compile(r"(?<![AP]\.M)\.$")
-_TIGHT_EQUALS = re.compile(r"(?<=\d)=(?=[\-$\d])")
-_LETTERS = tuple(
-    re.compile(pattern)
-    for pattern in (
-        r"^\(([A-Za-z])\)$",
-        r"^([A-Za-z])$",
-        r"^([A-Za-z]). ",
-        r"[Th]he answer is ([A-Z])",
-        r"^\(([A-Za-z])\) [\s\S]+$",
-        r"[Th]he answer is \(([A-Za-z])\) [\s\S]+$",
-    )
+_FULL_STOP = re.compile(r"(?<![AP]\.M)\.$")
+_EQUALS = re.compile(r"(?<=\d)=(?=[-$\d])")
+_CHOSEN = (
+    *(re.compile(r"^\(([A-Za-z])\)$"), re.compile(r"^([A-Za-z])$"), re.compile(r"^([A-Za-z]). ")),
+    *(re.compile(r"[Th]he answer is ([A-Z])"), re.compile(r"^\(([A-Za-z])\) [\s\S]+$")),
+    re.compile(r"[Th]he answer is \(([A-Za-z])\) [\s\S]+$"),
 )
-_STATED = re.compile(r"[Th]he answer is ([\s\S]+)$")
-_SHOWN = re.compile(r"[Th]he table shows that ([\d$.,/:]+) ")
-_RESULT = re.compile(r" = ([\d$.,/:]+)")
 _TIME = re.compile(r" ([\d$.,/:]+ [AP]\.M\.)")
-# A run of what numbers consist of, by what stands before it; it counts up to its last digit.
-_RUNS = tuple(re.compile(lead + r"([\-\d$.,/:]+)") for lead in (r"(?<= be| is) ", r"(?<= are| was) ", r"(?<= were) "))
-_ANY_RUN = re.compile(r"([\-\d$.,/:]+)")
-_TO_LAST_DIGIT = re.compile(r".*\d", re.DOTALL)
-_NUMBER = re.compile(r"[-+]?[\d,./]+")
-_WHOLE = re.compile(r"[-+]?\d+")
+# Runs of what numbers are made of: a number is one up to its last digit, so that no run is read twice.
+_RUN = re.compile(r"([-\d$.,/:]+)")
+_STATED = (
+    re.compile(r"[Th]he answer is ([\s\S]+)$"),
+    re.compile(r"[Th]he table shows that ([\d$.,/:]+) "),
+    re.compile(r" = ([\d$.,/:]+)"),
+)
+_SAID = tuple(re.compile(rf"(?<={words}) ([-\d$.,/:]+)") for words in (" be| is", " are| was", " were"))
+
+_NUMBER = re.compile(r"[-+]?[\d,./]+$")
+_WHOLE = re.compile(r"[-+]?\d+$")
+_QUOTES = str.maketrans(dict.fromkeys("\"'"))
+_BUGGY = re.compile(r"[{}^\\`\u2047<]")
 
 
-class TabMwp(Benchmark):
-    """TabMWP's test problems."""
+class TabMWP(Benchmark):
+    """TabMWP's test: 7,686 problems, or those of them that are there."""
 
-    name: ClassVar[str] = "tabmwp"
-    title: ClassVar[str] = "TabMWP (test)"
-    source: ClassVar[str] = (
-        "Get problems_test.json and the folder tables from the PromptPG repository "
-        "(https://github.com/lupantech/PromptPG, data/tabmwp)."
+    name = "tabmwp"
+    title = "TabMWP (test)"
+    source = (
+        "Get data/tabmwp/problems_test.json (or problems_test1k.json) and tables/ from github.com/lupantech/PromptPG."
     )
-    rules: ClassVar[tuple[str, ...]] = ("promptpg",)
-    decimals: ClassVar[int] = 3
+    rules = (PROMPTED, FINETUNED)
+    files = Files(patterns=("problems_test.json", "problems_test*.json", "*TabMWP*.tsv"), title=title, source=source)
 
     def items(self, folder: Path) -> Iterator[Item | Unreadable]:
-        """Yield the problems of the largest file of test problems."""
-        file = _problem_file(folder)
-        if file is None:
-            raise ScoringError(f"{folder} holds no {PROBLEMS} of {self.title}. {self.source}")
-        images = {path.stem: path for path in (file.parent / "tables").glob("*.png")}
-        return (_with_image(each, images, file.name) for each in _read_problems(file))
+        """Yield the problems, each with the picture of its table."""
+        return read_items(self.files, folder, _item)
 
     def outputs(self, path: Path, gold: Path | None) -> Iterator[Output | Unreadable]:
-        """Yield what a model said; without the problems, those of an outputs' file that tells the answers."""
+        """Yield the results of a file; problems that `gold` does not hold are judged by what the file tells of them."""
         if not path.is_file():
-            raise ScoringError(f"{path} is no file of outputs of {self.title}")
-        problems = _gold(gold)
-        said = list(_read_outputs(path))
-        known = [each for each in said if isinstance(each, Output)]
-        if known and not problems and not any(each.item.gold for each in known):
-            raise ScoringError(f"{path} tells no answers: name the problems by --gold. {self.source}")
-        return (_known(each, problems) for each in said)
+            raise ScoringError(f"{path} is no file of results of {self.title}")
+        rows = list(_results(path))
+        if not any(isinstance(row, Row) and "output" in row.fields for row in rows):
+            raise ScoringError(f"{path} is no file of results of {self.title}: no record has an output")
+        known = {} if gold is None else self._known(gold)
+        return chain.from_iterable(_outputs(row, known) for row in rows)
 
-    def judge(
-        self,
-        item: Item,
-        response: str,
-        extraction: str | None = None,
-        rule: str | None = None,  # noqa: ARG002
-    ) -> Verdict:
-        """Take the answer out of `response` and compare it.
+    def judge(self, item: Item, response: str, extraction: str | None = None, rule: str | None = None) -> Verdict:
+        """Judge an answer: prediction and gold must have the same normal form, whatever the case."""
+        prediction = _predict(item, response, rule or self.rules[0]) if extraction is None else extraction
+        found = normal_form(prediction, item.unit).lower()
+        is_gold = any(found == normal_form(gold, item.unit).lower() for gold in item.gold)
+        return Verdict(parsed=prediction or None, score=float(is_gold))
 
-        `extraction` counts where nothing else can be: the choices are not known, or the letter is that of none.
-        """
-        is_known = UNKNOWN not in item.facts or extraction is None
-        parsed = extract(response, item.choices) if is_known else None
-        answer = extraction if parsed is None else parsed
-        return Verdict(parsed=answer, score=_score(item, answer))
+    def find_rule(self, outputs: Sequence[Output]) -> str:
+        """Return the rule that agrees with most verdicts of a file; the one for prompted models where both do."""
+        known = [output for output in outputs if output.verdict is not None]
+        agreed = {rule: sum(self._agrees(output, rule) for output in known) for rule in self.rules}
+        return max(self.rules, key=lambda rule: agreed[rule])
 
+    def combine(self, judged: Sequence[Judged]) -> Scores:
+        """Return the accuracy, and those that the publisher prints, by their names."""
+        overall = percent(each.verdict.score for each in judged)
+        categories = by_category(judged)
+        printed = {PRINTED[name]: score for name, score in categories.items() if name in PRINTED}
+        metrics = {self.metric: overall, "acc_average": overall, **printed}
+        return Scores(overall=overall, n=len(judged), by_category=categories, metrics=metrics)
 
-def extract(response: str, choices: Sequence[str]) -> str | None:
-    """Return the answer that `response` gives; None where it names a choice that there is not."""
-    said = _FRACTION.sub(r"\1/\2", response)
-    said = _LAST_POINT.sub("", said)
-    said = _TIGHT_EQUALS.sub(" = ", said).replace("\u2212", "-")
-    return _choice(said, choices) if choices else _open_answer(said)
+    def _agrees(self, output: Output, rule: str) -> bool:
+        return output.verdict == (self.judge(output.item, output.response, output.extraction, rule).score == 1.0)
 
-
-def normalise(text: str, unit: str | None) -> str:
-    """Return an answer in the form in which equal ones are equal, but for case."""
-    bare = re.sub(r"[,./]$", "", text.removeprefix("$"))
-    if _NUMBER.fullmatch(bare):
-        try:
-            return _number(bare.replace(",", ""))
-        except (ValueError, ZeroDivisionError, OverflowError):  # 1.2.3, 1/0, more digits than a number has
-            return bare
-    return bare.replace(unit, "").strip() if unit else bare
+    def _known(self, gold: Path) -> dict[str, Item]:
+        found = read_items(self.files, gold, _item, with_images=False)
+        return {item.id: item for item in found if isinstance(item, Item)}
 
 
-def _number(text: str) -> str:
-    if _WHOLE.fullmatch(text):
-        return str(int(text))
-    if "/" in text:
-        above, below = text.split("/")[:2]
-        value = float(above) / float(below)
-    else:
-        value = float(text)
-    return re.sub(r"\.0+$", "", str(round(value, 3)))
+def normal_form(answer: str, unit: str | None) -> str:
+    """Return a number rounded to three places, without commas; any other text without the unit."""
+    answer = re.sub(r"^\$", "", answer)
+    answer = re.sub(r"[,./]$", "", answer)
+    if _NUMBER.match(answer):
+        return _number(answer.replace(",", ""))
+    return answer.replace(unit, "").strip() if unit else answer
 
 
-def _choice(said: str, choices: Sequence[str]) -> str | None:
-    for pattern in _LETTERS:
-        found = pattern.search(said)
-        if found is not None and found[1].upper() in LETTERS:
-            place = LETTERS.index(found[1].upper())
+def extract(output: str, choices: Sequence[str]) -> str | None:
+    """Return the prediction in the output of a prompted model; None where its letter is that of no choice."""
+    output = _FRACTION.sub(r"\1/\2", output)
+    output = _EQUALS.sub(" = ", _FULL_STOP.sub("", output)).replace("\u2212", "-")
+    if not choices:
+        return _extract_free(output)
+    for pattern in _CHOSEN:
+        letter = match[1].upper() if (match := pattern.search(output)) else ""
+        if letter and letter in LETTERS:
+            place = LETTERS.index(letter)
             return choices[place] if place < len(choices) else None
-    likeness = [_likeness(choice, said) for choice in choices]
-    return choices[likeness.index(max(likeness))]
+    return max(choices, key=lambda choice: _likeness(choice, output))
 
 
-def _likeness(choice: str, said: str) -> float:
-    """Return 2 for the same, else the share of common words, which one word alone never has."""
-    if choice == said:
+def extract_finetuned(output: str, choices: Sequence[str]) -> str:
+    """Return the prediction in the output of a fine-tuned model, which is hardly more than the answer."""
+    if choices:
+        return max(choices, key=lambda choice: _tidy_likeness(choice, output))
+    found = _TIME.findall(output) or _numbers(_RUN, output)
+    return found[-1].strip() if found else output
+
+
+def _predict(item: Item, response: str, rule: str) -> str:
+    if rule == FINETUNED:
+        return extract_finetuned(response, item.choices)
+    prediction = extract(response, item.choices)
+    # The publisher draws from one sequence for all problems; a seed for each keeps their order out of the scores.
+    return random.Random(f"{SEED} {item.id}").choice(item.choices) if prediction is None else prediction
+
+
+def _extract_free(output: str) -> str:
+    found = next((found for found in _free_answers(output) if found), None)
+    if found is None:
+        return output
+    last = found[-1].strip()
+    return last[:-1] if last.endswith(".") and ".M." not in last else last
+
+
+def _free_answers(output: str) -> Iterator[list[str]]:
+    yield from (pattern.findall(output) for pattern in _STATED)
+    yield from (_numbers(pattern, output) for pattern in _SAID)
+    yield _TIME.findall(output)
+    yield _numbers(_RUN, output)
+
+
+def _numbers(pattern: re.Pattern[str], output: str) -> list[str]:
+    """Return the runs that a pattern finds, each up to its last digit; those without one are none."""
+    runs = (run.rstrip("-$.,/:") for run in pattern.findall(output))
+    return [run for run in runs if run]
+
+
+def _number(answer: str) -> str:
+    try:
+        if _WHOLE.match(answer):
+            return str(int(answer))
+        above, stroke, below = answer.partition("/")
+        value = float(above) / float(below.partition("/")[0]) if stroke else float(answer)
+        return re.sub(r"\.0+$", "", str(round(value, 3)))
+    except (ValueError, ArithmeticError):
+        return answer
+
+
+def _likeness(choice: str, output: str) -> float:
+    if choice == output:
         return 2.0
-    if " " not in choice and " " not in said:
+    if " " not in choice and " " not in output:
         return 0.0
-    words, others = choice.split(" "), said.split(" ")
-    return len({*words} & {*others}) / max(len(words), len(others))
+    some, others = choice.split(" "), output.split(" ")
+    return len(set(some) & set(others)) / max(len(some), len(others))
 
 
-def _open_answer(said: str) -> str:
-    for found in _findings(said):
-        if found:
-            answer = found[-1].strip()
-            return answer[:-1] if answer.endswith(".") and ".M." not in answer else answer
-    return said
+def _tidy_likeness(choice: str, output: str) -> float:
+    if choice == output:
+        return 3.0
+    return _likeness(*(_BUGGY.sub(" ", each.translate(_QUOTES)) for each in (choice, output)))
 
 
-def _findings(said: str) -> Iterator[list[str]]:
-    """Yield what reads like the answer, the surest first."""
-    yield _STATED.findall(said)
-    yield _SHOWN.findall(said)
-    yield _RESULT.findall(said)
-    for pattern in _RUNS:
-        yield _to_last_digit(pattern.findall(said))
-    yield _TIME.findall(said)
-    yield _to_last_digit(_ANY_RUN.findall(said))
+def _results(path: Path) -> Iterator[Row | Broken]:
+    """Yield the records of a file of results: those under `results`, and others that look like one."""
+    for row in read_rows(path):
+        if isinstance(row, Row) and row.name == "results":
+            for number, (pid, record) in enumerate(row.fields.items(), start=1):
+                yield _record(pid, record, number)
+        elif isinstance(row, Broken) or row.fields.keys() & {"output", "answer", "prediction"}:
+            yield row
 
 
-def _to_last_digit(runs: Sequence[str]) -> list[str]:
-    found = (_TO_LAST_DIGIT.match(run) for run in runs)
-    return [match[0] for match in found if match is not None]
+def _record(pid: str, record: object, number: int) -> Row | Broken:
+    if isinstance(record, dict):
+        return Row(fields=record, name=pid, number=number)
+    return Broken(where=pid, problem="the record is no object")
 
 
-def _score(item: Item, answer: str | None) -> float:
-    if answer is None:
-        return 0.0
-    said = normalise(answer, item.unit).lower()
-    return float(any(normalise(gold, item.unit).lower() == said for gold in item.gold))
-
-
-def _problem_file(folder: Path) -> Path | None:
-    files = sorted(folder.glob(PROBLEMS), key=lambda path: (path.stat().st_size, path.name))
-    return files[-1] if files else None
-
-
-def _gold(gold: Path | None) -> Mapping[str, Item]:
-    if gold is None:
-        return {}
-    file = _problem_file(gold) if gold.is_dir() else gold
-    if file is None or not file.is_file():
-        raise ScoringError(f"{gold} holds no {PROBLEMS}")
-    return {each.id: each for each in _read_problems(file) if isinstance(each, Item)}
-
-
-def _read_problems(file: Path) -> Iterator[Item | Unreadable]:
-    for key, fields in _entries(file):
-        if not isinstance(fields, dict) or not isinstance(fields.get("question"), str) or fields.get("answer") is None:
-            yield Unreadable(where=f"{file.name}: {key}", problem="no question with an answer")
-        else:
-            yield _problem(key, fields)
-
-
-def _problem(key: str, fields: Mapping[str, object]) -> Item:
-    choices, unit, grade = fields.get("choices"), fields.get("unit"), fields.get("grade")
-    kind, answer = str(fields.get("ques_type", "")), str(fields.get("ans_type", ""))
-    groups = {"question type": kind, "answer type": answer, "grade": _grades(grade)}
-    return Item(
-        id=key,
-        question=str(fields["question"]).strip(),
-        gold=(str(fields["answer"]),),
-        answer_type=_answer_type(kind, answer),
-        choices=tuple(map(str, choices)) if isinstance(choices, list) else (),
-        unit=str(unit) if unit else None,
-        groups={grouping: (name,) for grouping, name in groups.items() if name},
-    )
-
-
-def _answer_type(kind: str, answer: str) -> AnswerType:
-    """Return the type that a problem of the source has too (sources/tabmwp.py)."""
-    if kind == "multi_choice":
-        return "option_text"
-    return "number" if answer in {"integer_number", "decimal_number"} else "word_or_phrase"
-
-
-def _grades(grade: object) -> str:
-    """Return the group of grades that the paper tells scores by."""
-    return ("grades 1-6" if grade <= 6 else "grades 7-8") if isinstance(grade, int) else ""
-
-
-def _with_image(each: Item | Unreadable, images: Mapping[str, Path], file: str) -> Item | Unreadable:
-    if isinstance(each, Unreadable):
-        return each
-    if each.id not in images:
-        return Unreadable(where=f"{file}: {each.id}", problem=f"no image tables/{each.id}.png")
-    return Item(**{**vars(each), "images": (images[each.id],)})
-
-
-def _read_outputs(path: Path) -> Iterator[Output | Unreadable]:
-    if path.suffix.lower() != ".json":
-        return chain.from_iterable(map(_row_output, read_rows(path)))
-    content = _load(path)
-    if isinstance(content, list):
-        return (_output(str(_first(each, IDS) or number), each) for number, each in enumerate(content, start=1))
-    told = content.get("results", content) if isinstance(content, dict) else {}
-    return (_output(str(key), each) for key, each in (told.items() if isinstance(told, dict) else ()))
-
-
-def _row_output(row: object) -> Iterator[Output | Unreadable]:
+def _outputs(row: Row | Broken, known: dict[str, Item]) -> Iterator[Output | Unreadable]:
     if isinstance(row, Broken):
         yield Unreadable(where=row.where, problem=row.problem)
         return
-    fields = getattr(row, "fields", {})
-    yield _output(str(_first(fields, IDS) or getattr(row, "name", "")), fields)
+    try:
+        yield _output(row, known)
+    except RecordError as error:
+        yield Unreadable(where=row.name, problem=str(error))
 
 
-def _output(key: str, told: object) -> Output | Unreadable:
-    if isinstance(told, str):
-        return Output(item=_told_item(key, None), response=told)
-    said = _first(told, RESPONSES)
-    if said is None:
-        return Unreadable(where=key, problem=f"none of {', '.join(RESPONSES)}")
-    has_both = isinstance(told, dict) and isinstance(told.get("output"), str) and "prediction" in told
+def _output(row: Row, known: dict[str, Item]) -> Output:
+    if "output" not in row.fields:
+        raise RecordError("the record has no output")
+    response = as_text(row.fields["output"])
+    item = known.get(text(row, "pid") or row.name) or _recorded_item(row)
+    verdict = row.fields.get("true_false")
     return Output(
-        item=_told_item(key, _first(told, ("answer",)), _told_unit(told)),
-        response=str(said),
-        extraction=str(told["prediction"]) if has_both and isinstance(told, dict) else None,
-        verdict=bool(told["true_false"]) if isinstance(told, dict) and "true_false" in told else None,
+        item=item,
+        response=response,
+        extraction=_recorded(row, item, response),
+        verdict=verdict if isinstance(verdict, bool) else None,
     )
 
 
-def _told_item(key: str, answer: object, unit: str | None = None) -> Item:
-    gold = () if answer is None else (str(answer),)
-    return Item(id=key, question="", gold=gold, answer_type="free_text", unit=unit, facts={UNKNOWN: "choices"})
-
-
-def _told_unit(told: object) -> str | None:
-    """Return the unit, where an output shows it: what its own normalisation has taken from the prediction."""
-    before, after = _first(told, ("prediction",)), _first(told, ("prediction_norm",))
-    if not isinstance(before, str) or not isinstance(after, str) or normalise(before, None) == after:
+def _recorded(row: Row, item: Item, response: str) -> str | None:
+    """Return the recorded prediction where nothing else can tell what a letter stands for, or what was drawn."""
+    if item.answer_type == "number" and not item.choices:
         return None
-    return before.replace(after, "", 1).strip() or None
-
-
-def _known(each: Output | Unreadable, problems: Mapping[str, Item]) -> Output | Unreadable:
-    """Return an output with the problem that it answers, where the problems are known."""
-    if isinstance(each, Unreadable) or (not problems and each.item.gold):
-        return each
-    item = problems.get(each.item.id)
-    if item is None and not each.item.gold:
-        return Unreadable(where=each.item.id, problem="no such problem among the gold answers")
-    return Output(item=item or each.item, response=each.response, extraction=each.extraction, verdict=each.verdict)
-
-
-def _first(fields: object, names: Sequence[str]) -> object:
-    if not isinstance(fields, Mapping):
+    if item.choices and extract(response, item.choices) is not None:
         return None
-    return next((fields[name] for name in names if fields.get(name) is not None), None)
+    prediction = row.fields.get("prediction")
+    if not item.choices and not isinstance(prediction, str):
+        raise RecordError("the record has no prediction, and its choices are not known: the problems are needed")
+    return prediction if isinstance(prediction, str) else None
 
 
-def _entries(file: Path) -> Iterator[tuple[str, object]]:
-    content = _load(file)
-    if not isinstance(content, dict):
-        raise ScoringError(f"{file} is no object of problems by their ids")
-    yield from content.items()
+def _recorded_item(row: Row) -> Item:
+    """Return what a result tells of its problem; answers that are no number are choices, as they are in TabMWP."""
+    answer = needed(row, "answer")
+    is_number = _NUMBER.match(re.sub(r"[,./]$", "", answer.removeprefix("$"))) is not None
+    return Item(
+        id=text(row, "pid") or row.name,
+        question="",
+        gold=(answer,),
+        answer_type="number" if is_number else "option_text",
+        unit=_recorded_unit(as_text(row.fields.get("prediction")), as_text(row.fields.get("prediction_norm"))),
+    )
 
 
-def _load(path: Path) -> object:
-    try:
-        found: object = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ScoringError(f"{path} is no JSON: {error}") from error
-    return found
+def _recorded_unit(prediction: str, normal: str) -> str | None:
+    """Return the unit whose loss makes the recorded normal form of a prediction, if one does."""
+    bare = normal_form(prediction, None)
+    if not normal or bare == normal:
+        return None
+    start = next((at for at, (one, other) in enumerate(zip(bare, normal, strict=False)) if one != other), len(normal))
+    units = (bare[start : start + length] for length in range(1, UNIT_CHARS))
+    return next((unit for unit in units if normal_form(prediction, unit) == normal), None)
+
+
+def _item(row: Row) -> Item | None:
+    if text(row, "split") not in {"", "test", "test1k"}:
+        return None
+    choices, answer = choices_of(row), text(row, "answer")
+    answer_type = _ANSWER_TYPES.get(text(row, "ans_type"), "word_or_phrase")
+    return Item(
+        id=text(row, "pid", "index") or row.name,
+        question=needed(row, "question"),
+        gold=(answer,) if answer else (),
+        answer_type="option_text" if choices else answer_type,
+        choices=choices,
+        unit=text(row, "unit") or None,
+        groups=_groups(row),
+    )
+
+
+def _groups(row: Row) -> dict[str, tuple[str, ...]]:
+    grade = text(row, "grade")
+    names = {
+        "ques_type": text(row, "ques_type"),
+        "ans_type": text(row, "ans_type"),
+        "grade": ("grade_7_8" if grade in {"7", "8"} else "grade_1_6") if grade else "",
+    }
+    return {grouping: (name,) for grouping, name in names.items() if name}
