@@ -70,6 +70,7 @@ class MMMU(Benchmark):
     """MMMU's validation split: 900 questions, thirty of each subject."""
 
     name = "mmmu"
+    decimals = 1
     title = "MMMU (val)"
     source = (
         "Get the validation split of the hub's MMMU/MMMU (validation-*.parquet of each subject), or VLMEvalKit's "

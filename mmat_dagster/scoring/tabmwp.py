@@ -85,6 +85,7 @@ class TabMWP(Benchmark):
     """TabMWP's test: 7,686 problems, or those of them that are there."""
 
     name = "tabmwp"
+    decimals = 3
     title = "TabMWP (test)"
     source = (
         "Get data/tabmwp/problems_test.json (or problems_test1k.json) and tables/ from github.com/lupantech/PromptPG."
