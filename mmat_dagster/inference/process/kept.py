@@ -26,7 +26,8 @@ class Kept:
     def find(self, key: Key) -> tuple[int, KeysValues | None]:
         """Return the longest beginning of `key` that was read before, as its length and where it is kept."""
         best, found = 0, None
-        for number, held in self._held.items():
+        # Of equals the one used last, lest a system prompt that all share keeps the oldest dialogue alive.
+        for number, held in reversed(self._held.items()):
             length = common(held.key, key)
             if length > best:
                 best, found = length, number

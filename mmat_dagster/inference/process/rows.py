@@ -17,7 +17,7 @@ from mmat_dagster.inference.process.slots import KeysValues, Slots, common
 Owner = TypeVar("Owner")
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Row(Generic[Owner]):
     """A reply that is being written: `said` are its tokens so far, `owner` is whose it is."""
 
