@@ -58,7 +58,11 @@ def asked(request: pytest.FixtureRequest) -> OpenStudent:
 
 
 def together(
-    it: OpenStudent, dialogues: Sequence[Sequence[Spoken]], sampling: Sampling = GREEDY, batch: int = 16, kept: float = 1
+    it: OpenStudent,
+    dialogues: Sequence[Sequence[Spoken]],
+    sampling: Sampling = GREEDY,
+    batch: int = 16,
+    kept: float = 1,
 ) -> list[Answer]:
     """Return the answers to dialogues that all wait when the engine begins."""
     engine = Engine(it, batch, kept)
@@ -75,7 +79,13 @@ def dialogues(it: OpenStudent) -> list[list[Spoken]]:
     """Return dialogues of many lengths, some about images where the student sees."""
     sees_images = it.student.modality == "vision"
     return [
-        [SYSTEM, user("word " * (7 * number % 11) + str(number), *([photo_bytes(number)] if sees_images and number % 2 else []))]
+        [
+            SYSTEM,
+            user(
+                "word " * (7 * number % 11) + str(number),
+                *([photo_bytes(number)] if sees_images and number % 2 else []),
+            ),
+        ]
         for number in range(6)
     ]
 
@@ -114,7 +124,10 @@ def in_turns(it: OpenStudent, kept: float, opening: Sequence[Spoken]) -> list[An
     answers = []
     for turn in range(4):
         answers.append(engine.ask(prompter.prompt(said), GREEDY, LONGEST).result(PATIENCE_S))
-        said += [Spoken(role="assistant", parts=(answers[-1].text,)), user(f"-ocr information: {turn}\nPlease continue.")]
+        said += [
+            Spoken(role="assistant", parts=(answers[-1].text,)),
+            user(f"-ocr information: {turn}\nPlease continue."),
+        ]
     engine.end()
     return answers
 

@@ -8,7 +8,11 @@ import os
 import sys
 from pathlib import Path
 
+from mmat_dagster.inference.spec import read_hosting
 from mmat_dagster.processes import end_with_launcher
+from mmat_dagster.training.spec import BadRun
+
+FAILED = 1
 
 
 def main() -> int:
@@ -17,10 +21,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m mmat_dagster.inference", description="Serve a student.")
     parser.add_argument("--config", type=Path, required=True, metavar="SERVING.JSON", help="what is served, and how")
     config: Path = parser.parse_args().config
-    # It imports torch, which takes seconds: who asks for --help need not wait.
+    try:
+        hosting = read_hosting(config)
+    except BadRun as error:
+        return _fail(str(error))
+    # It imports torch, which takes seconds: what is wrong at first sight is told before.
     from mmat_dagster.inference.process.server import serve  # noqa: PLC0415
 
-    return serve(config)
+    try:
+        serve(hosting, config.parent)
+    except BadRun as error:
+        return _fail(str(error))
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    return FAILED
 
 
 if __name__ == "__main__":

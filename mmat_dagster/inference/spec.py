@@ -1,7 +1,7 @@
 """A serving process as plain data: what it is told, and what it tells when it listens.
 
-    <folder>/serving.json    Hosting: written before the process starts
-             serving.ready   {"port": 40123, "model": "..."}: there whole, once requests are answered
+<folder>/serving.json    Hosting: written before the process starts
+         serving.ready   {"port": 40123, "model": "..."}: there whole, once requests are answered
 """
 
 import json
@@ -81,6 +81,8 @@ def write_ready(folder: Path, port: int, model: str) -> None:
 
 
 def _check(hosting: Hosting) -> None:
+    if hosting.checkpoint is not None and not Path(hosting.checkpoint).is_dir():
+        raise BadRun(f"there is no checkpoint {hosting.checkpoint}")
     above_zero = {"batch": hosting.batch, "max_length": hosting.max_length, "threads": hosting.threads}
     for name, value in above_zero.items():
         if value < 1:

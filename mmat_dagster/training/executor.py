@@ -16,6 +16,8 @@ Context = TypeVar("Context")
 
 # What a server without a port of its own writes into its folder once it listens: JSON with the `port` that it got.
 SERVING_READY = "serving.ready"
+# In a command: the Python that has what training takes, wherever the job is placed.
+PYTHON = "{python}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +50,8 @@ class TrainingJob:
 class ServingJob:
     """A server that speaks the OpenAI protocol, to be run; its lines and what it writes lie in `folder`.
 
-    With a `port` it listens there, and is ready when it lists its models; with None it writes SERVING_READY. `packages`
-    are those of Python that it cannot do without.
+    PYTHON in `command` is the executor's own. With a `port` it listens there, and is ready when it lists its models;
+    with None it writes SERVING_READY. `packages` are those of Python that it cannot do without.
     """
 
     name: str

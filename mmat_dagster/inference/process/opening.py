@@ -4,6 +4,7 @@ Nothing that comes with a checkpoint is ever executed: neither its code nor a pi
 """
 
 import inspect
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,7 +30,8 @@ class OpenStudent:
     """A student that can be asked.
 
     `is_plain` says that keys and values of a token depend on the tokens before it and on nothing else, so that rows of
-    different lengths can be decoded together and a prefix can be gone on from. `image_token` is None for a text student.
+    different lengths can be decoded together, and a prefix can be gone on from. `image_token` is that of a student
+    that sees, None where it has none or is not known.
     """
 
     name: str
@@ -103,8 +105,6 @@ def _weights(hosting: Hosting) -> tuple[Student, str, Path | None]:
     student, folder = hosting.student, Path(hosting.checkpoint) if hosting.checkpoint else None
     if folder is None:
         return student, prepare_base(student, Path(hosting.cache)), None
-    if not folder.is_dir():
-        raise BadRun(f"there is no checkpoint {folder}")
     if (folder / TEMPLATE).is_file():
         # With the template that it was trained with, whatever has become of the one that was named then.
         student = replace(student, chat_template=str(folder / TEMPLATE))
@@ -117,8 +117,11 @@ def _weights(hosting: Hosting) -> tuple[Student, str, Path | None]:
 
 def _merged(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
     try:
-        adapted = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        with warnings.catch_warnings():
+            # PEFT only warns where an adapter is one of other weights, and would leave the student as it was.
+            warnings.filterwarnings("error", message=".*missing adapter keys")
+            adapted = PeftModel.from_pretrained(model, str(adapter), is_trainable=False)
+    except (OSError, ValueError, KeyError, RuntimeError, UserWarning) as error:
         told = " ".join(str(error).split())[:300]
         raise BadRun(f"the adapter {adapter} does not fit the student's weights: {told}") from error
     merged: PreTrainedModel = adapted.merge_and_unload()

@@ -104,9 +104,10 @@ class Prompter:
 
     def _mark(self, key: Key, images: Sequence[bytes]) -> tuple[int, int] | None:
         """Write into `key` what the images are, and return where they stand."""
-        places = np.nonzero(key == self._opened.image_token)[0] if images else ()
-        if not len(places):
+        image_token = self._opened.image_token
+        if not images or image_token is None:
             return None
+        (places,) = np.nonzero(key == image_token)
         digest = hashlib.sha256(b"".join(hashlib.sha256(image).digest() for image in images)).digest()
         key[places] = -1 - int.from_bytes(digest[:7], "big")
         return int(places[0]), int(places[-1]) + 1

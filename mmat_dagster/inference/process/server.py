@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -27,10 +28,9 @@ from mmat_dagster.inference.protocol import (
     render_error,
     render_models,
 )
-from mmat_dagster.inference.spec import Hosting, read_hosting, write_ready
+from mmat_dagster.inference.spec import Hosting, write_ready
 from mmat_dagster.training.spec import BadRun
 
-FAILED = 1
 BACKLOG = 2048
 # Longer than clients keep an idle connection: who closes first must not be the server, while a request is on its way.
 KEEP_ALIVE_S = 75
@@ -38,25 +38,17 @@ KEEP_ALIVE_S = 75
 GRACE_S = 1
 
 
-def serve(config: Path) -> int:
-    """Serve what `config` describes until SIGTERM or SIGINT, and return the exit code."""
+def serve(hosting: Hosting, folder: Path) -> None:
+    """Serve a student until SIGTERM or SIGINT, and say in `folder` when it can be asked; raise BadRun."""
     # They tell developers of other libraries what will change in a later version of theirs.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|trl)\.")
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    torch.set_num_threads(hosting.threads)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
-    try:
-        hosting = read_hosting(config)
-        torch.set_num_threads(hosting.threads)
-        with _listening(hosting) as listener:
-            _serve(hosting, config.parent, listener)
-    except _Ended:
-        return 0
-    except BadRun as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return FAILED
-    return 0
+    with suppress(_Ended), _listening(hosting) as listener:
+        _serve(hosting, folder, listener)
 
 
 class Service:

@@ -4,12 +4,14 @@ A row's next token goes into its own next column, so rows of any lengths stand t
 one that joins or leaves moves nothing but itself. What lies behind a row's end is masked, and never read.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
+
+from mmat_dagster.inference.process.prompting import Key
 
 # One layer's keys and values, of shape (heads, tokens, width of a head).
 KeysValues: TypeAlias = list[tuple[torch.Tensor, torch.Tensor]]
@@ -49,7 +51,7 @@ class _SlotLayer(DynamicLayer):  # type: ignore[misc]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write the new tokens' keys and values where they belong, and return all that may be looked at."""
         window = self._slots.window
-        self._fit(key_states, value_states)
+        self.fit(key_states, value_states)
         keys, values = self.all_keys[window.rows], self.all_values[window.rows]
         end = window.before + window.new
         if len(window.starts) == 1:
@@ -62,7 +64,8 @@ class _SlotLayer(DynamicLayer):  # type: ignore[misc]
         self.keys, self.values, self.is_initialized = keys[:, :, :end], values[:, :, :end], True
         return self.keys, self.values
 
-    def _fit(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+    def fit(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Have the memory that the slots ask for, for keys and values like these."""
         rows, columns = self._slots.rows, self._slots.columns
         if self.all_keys.dim() == 4 and self.all_keys.shape[0] >= rows and self.all_keys.shape[2] >= columns:
             return
@@ -83,7 +86,7 @@ class Slots:
         self.cache = Cache(layers=self._layers)
 
     def open(self, prefix: KeysValues | None, length: int, new: int) -> int:
-        """Take a slot, copy the first `length` tokens of `prefix` into it, and make ready for `new` tokens; return it."""
+        """Take a slot, copy `length` tokens of `prefix` into it, make ready for `new` ones behind them; return it."""
         slot = self.used
         self.used += 1
         self._lengths.append(length)
@@ -135,7 +138,7 @@ class Slots:
 
     def _fill(self, slot: int, prefix: KeysValues, length: int) -> None:
         for layer, (keys, values) in zip(self._layers, prefix, strict=True):
-            layer._fit(keys[None], values[None])  # noqa: SLF001
+            layer.fit(keys[None], values[None])
             layer.all_keys[slot, :, :length] = keys[:, :length]
             layer.all_values[slot, :, :length] = values[:, :length]
 
@@ -153,8 +156,8 @@ def _grown(before: torch.Tensor, like: torch.Tensor, rows: int, columns: int) ->
     return grown
 
 
-def common(first: Sequence[int] | Any, second: Sequence[int] | Any) -> int:
+def common(first: Key, second: Key) -> int:
     """Return how many tokens two keys begin with alike."""
     length = min(len(first), len(second))
-    different = (first[:length] != second[:length]).nonzero()[0]
+    different = np.nonzero(first[:length] != second[:length])[0]
     return int(different[0]) if len(different) else length
