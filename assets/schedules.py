@@ -1,10 +1,11 @@
-"""The data job and its schedule, and the training job."""
+"""The data job and its schedule, the jobs that train and examine."""
 
 from collections.abc import Iterator
 
 import dagster as dg
 
 from assets.checkpoints import orr_checkpoint, rr_checkpoint
+from assets.evaluation import benchmark_scores
 from assets.foundation import source_qa
 from assets.integration import orr_dialogues
 from assets.partitions import SOURCES
@@ -20,6 +21,11 @@ training = dg.define_asset_job(
     "training",
     selection=dg.AssetSelection.assets(rr_checkpoint, orr_checkpoint),
     description="One mixture's dialogues to an RR and an ORR checkpoint.",
+)
+evaluation = dg.define_asset_job(
+    "evaluation",
+    selection=dg.AssetSelection.assets(benchmark_scores),
+    description="One mixture's students examined on every benchmark that is there.",
 )
 
 

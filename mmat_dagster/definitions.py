@@ -10,16 +10,16 @@ import dagster as dg
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
-from assets import checkpoints, foundation, integration, rationale, reflection, schedules, sensors  # noqa: E402
+from assets import checkpoints, evaluation, foundation, integration, rationale, reflection, schedules, sensors  # noqa: E402
 from mmat_dagster.environment import read_environment  # noqa: E402
 from resources.deployments import DEPLOYMENTS  # noqa: E402
 
 RESOURCES = DEPLOYMENTS["local"](read_environment(os.environ))
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([foundation, rationale, reflection, integration, checkpoints]),
+    assets=dg.load_assets_from_modules([foundation, rationale, reflection, integration, checkpoints, evaluation]),
     asset_checks=dg.load_asset_checks_from_modules([foundation, reflection, integration]),
-    jobs=[schedules.data, schedules.training],
+    jobs=[schedules.data, schedules.training, schedules.evaluation],
     schedules=[schedules.weekly],
     sensors=[sensors.ended_batches],
     resources=RESOURCES,

@@ -36,6 +36,10 @@ GOOGLE_CSE_ID     the Programmable Search Engine
 GOOGLE_SEARCH_URL  a server with the contract of Google's
 MMAT_STUDENT      what is trained: tiny (default), smollm2, a folder, or a hub's org/model@revision
 MMAT_TRAIN_PROCESSES  processes that train together, one per GPU; default 1
+MMAT_INFERENCE    where students answer: transformers (default), vllm, or endpoint: a server that already runs
+MMAT_STUDENT_URL  that server, up to and including /v1
+MMAT_STUDENT_KEY  its key, where it has one; read by Dagster when a run starts
+MMAT_STUDENT_MODEL  what a student is called there; {name} is the name of its weights, and the default
 OPENAI_API_KEY    the key; read by Dagster when a run starts
 OPENAI_BASE_URL   an OpenAI-compatible server; default OpenAI's
 """
@@ -59,6 +63,8 @@ MODES: dict[str, ModeName] = {"chat": "chat", "batch": "batch"}
 IMAGE_DETAILS: dict[str, ImageDetail] = {name: name for name in get_args(ImageDetail)}
 SearchName = Literal["corpus", "google", "google+corpus"]
 SEARCHES: dict[str, SearchName] = {name: name for name in get_args(SearchName)}
+InferenceName = Literal["transformers", "vllm", "endpoint"]
+INFERENCES: dict[str, InferenceName] = {name: name for name in get_args(InferenceName)}
 LEAKS: dict[str, LeakPolicy] = {name: name for name in get_args(LeakPolicy)}
 TRUTHS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 TEACHERS: dict[str, TeacherName] = {"annotations": "annotations", "gpt4o": "gpt4o"}
@@ -113,6 +119,10 @@ class Environment:
     google_url: str | None
     student: str
     train_processes: int | None
+    inference: InferenceName
+    student_url: str | None
+    has_student_key: bool
+    student_model: str | None
 
 
 def read_environment(variables: Mapping[str, str]) -> Environment:
@@ -160,6 +170,10 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         google_url=variables.get("GOOGLE_SEARCH_URL", "").strip() or None,
         student=_student(variables.get("MMAT_STUDENT", "").strip() or "tiny"),
         train_processes=_count(variables, "MMAT_TRAIN_PROCESSES"),
+        inference=_inference(variables),
+        student_url=variables.get("MMAT_STUDENT_URL", "").strip() or None,
+        has_student_key=bool(variables.get("MMAT_STUDENT_KEY")),
+        student_model=variables.get("MMAT_STUDENT_MODEL", "").strip() or None,
     )
 
 
@@ -205,6 +219,15 @@ def _student(name: str) -> str:
     except BadRun as error:
         raise BadEnvironment(f"MMAT_STUDENT: {error}") from error
     return name
+
+
+def _inference(variables: Mapping[str, str]) -> InferenceName:
+    name = variables.get("MMAT_INFERENCE", "").strip() or "transformers"
+    if name not in INFERENCES:
+        raise BadEnvironment(f"MMAT_INFERENCE is {name!r}; it may be {', '.join(INFERENCES)}")
+    if name == "endpoint" and not variables.get("MMAT_STUDENT_URL", "").strip():
+        raise BadEnvironment("MMAT_INFERENCE is endpoint: set MMAT_STUDENT_URL to the server, up to and including /v1")
+    return INFERENCES[name]
 
 
 def _search(name: str) -> SearchName:

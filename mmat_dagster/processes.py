@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -19,6 +20,18 @@ def cores() -> int:
 def end_with_parent() -> None:
     """End this process, which multiprocessing has started, as soon as its parent is gone."""
     threading.Thread(target=_watch_parent, daemon=True).start()
+
+
+def end_with_launcher() -> None:
+    """End this process as soon as whoever has started it is gone."""
+    launcher = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(WATCH_EVERY_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

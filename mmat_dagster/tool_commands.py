@@ -1,4 +1,4 @@
-"""The commands that use tools by hand, or offer them to others: operator, search, serve-operators, score."""
+"""The commands that use tools by hand, or offer them to others: operator, search, serve-..., score."""
 
 import argparse
 from pathlib import Path
@@ -52,6 +52,21 @@ def add_tool_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     score.add_argument("--rule", help="a version of the rule; default: the one that the outputs were made with")
     score.add_argument("--json", action="store_true", help="print JSON: overall, by_category, ...")
     score.set_defaults(command=_score)
+    _add_serve_student(commands)
+
+
+def _add_serve_student(commands: "argparse._SubParsersAction[Any]") -> None:
+    serve = commands.add_parser("serve-student", help="serve a student over the OpenAI protocol, until Ctrl-C")
+    which = serve.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "--student", metavar="NAME", help="as it was before training: tiny, smollm2, a folder, or a hub's org/model"
+    )
+    which.add_argument("--checkpoint", type=Path, metavar="DIR", help="a checkpoint's folder in the store")
+    serve.add_argument(
+        "--engine", choices=("transformers", "vllm"), default="transformers", help="default transformers"
+    )
+    serve.add_argument("--port", type=_port, default=0, help="default: any that is free")
+    serve.set_defaults(command=_serve_student)
 
 
 def _operator(options: argparse.Namespace) -> int:
@@ -102,6 +117,15 @@ def _serve(options: argparse.Namespace) -> int:
         is_open=options.no_token,
     )
     return serve_operators(serving)
+
+
+def _serve_student(options: argparse.Namespace) -> int:
+    from mmat_dagster.hosting import HandServing, serve_student  # noqa: PLC0415
+
+    asked = HandServing(
+        student=options.student, checkpoint=options.checkpoint, engine=options.engine, port=options.port
+    )
+    return serve_student(asked)
 
 
 def positive(text: str) -> int:

@@ -6,7 +6,8 @@ from typing import Any
 import dagster as dg
 
 from mmat_dagster.corpus import encyclopedia
-from mmat_dagster.environment import Environment, SearchName, TeacherName
+from mmat_dagster.environment import Environment, InferenceName, SearchName, TeacherName
+from mmat_dagster.evaluation.hosts import StudentHost
 from mmat_dagster.interfaces import Teacher
 from mmat_dagster.tools import SearchEngine
 from resources.google_search import GoogleSearch
@@ -17,15 +18,20 @@ from resources.own_passages import OwnPassagesFirst
 from resources.pipeline import PipelineResource
 from resources.search import BM25Search
 from resources.store import LocalStore
+from resources.student_hosts import EndpointHost, TransformersHost, VllmHost
 from resources.students import StudentResource
 from resources.teachers import AnnotationsTeacherResource, PromptedTeacherResource
 from resources.training_executor import LocalTrainingExecutor
+
+# Below the store: the folders of servers at work.
+SERVING = "serving"
 
 
 def local(environment: Environment) -> dict[str, Any]:
     """Everything on this machine: needs no key, no network and no accelerator unless the teacher does."""
     store = LocalStore(root=str(environment.store))
     tools = operators(environment)
+    executor = LocalTrainingExecutor(**given(processes=environment.train_processes))
     return {
         **tools,
         "pipeline": PipelineResource(
@@ -45,7 +51,8 @@ def local(environment: Environment) -> dict[str, Any]:
             **given(workers=environment.workers, part_rows=environment.part_rows, concurrency=environment.concurrency),
         ),
         "student": StudentResource(name=environment.student),
-        "training_executor": LocalTrainingExecutor(**given(processes=environment.train_processes)),
+        "training_executor": executor,
+        "student_host": HOSTS[environment.inference](environment, executor),
     }
 
 
@@ -101,6 +108,23 @@ def _google_and_corpus(environment: Environment) -> dg.ConfigurableResource[Sear
     return OwnPassagesFirst(own=_corpus(environment), web=_google(environment))
 
 
+def _transformers(environment: Environment, executor: LocalTrainingExecutor) -> dg.ConfigurableResource[StudentHost]:
+    return TransformersHost(executor=executor, ledger=_ledger(environment), folder=str(environment.store / SERVING))
+
+
+def _vllm(environment: Environment, executor: LocalTrainingExecutor) -> dg.ConfigurableResource[StudentHost]:
+    return VllmHost(executor=executor, ledger=_ledger(environment), folder=str(environment.store / SERVING))
+
+
+def _endpoint(environment: Environment, executor: LocalTrainingExecutor) -> dg.ConfigurableResource[StudentHost]:  # noqa: ARG001
+    return EndpointHost(
+        base_url=environment.student_url or "",
+        api_key=dg.EnvVar("MMAT_STUDENT_KEY") if environment.has_student_key else "",
+        ledger=_ledger(environment),
+        **given(model=environment.student_model, concurrency=environment.concurrency),
+    )
+
+
 def _ledger(environment: Environment) -> Any:
     # A ledger's URL may hold a password: Dagster reads it when a run starts, and shows the variable's name.
     return dg.EnvVar("MMAT_LEDGER") if environment.names_ledger else environment.ledger
@@ -122,5 +146,10 @@ SEARCHES: Mapping[SearchName, Callable[[Environment], dg.ConfigurableResource[Se
     "corpus": _corpus,
     "google": _google,
     "google+corpus": _google_and_corpus,
+}
+HOSTS: Mapping[InferenceName, Callable[[Environment, LocalTrainingExecutor], dg.ConfigurableResource[StudentHost]]] = {
+    "transformers": _transformers,
+    "vllm": _vllm,
+    "endpoint": _endpoint,
 }
 DEPLOYMENTS: Mapping[str, Callable[[Environment], dict[str, Any]]] = {"local": local}

@@ -1,24 +1,38 @@
-"""Training on this machine: a process of its own, or several that know each other, told to Dagster through Pipes."""
+"""Training on this machine: a process of its own, or several that know each other, told to Dagster through Pipes.
+
+Servers of what was trained run here likewise.
+"""
 
 import importlib.util
 import os
 import re
 import signal
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
 from dagster._core.pipes.context import PipesSession
 from pydantic import Field
 
-from mmat_dagster.training.executor import TrainingExecutor, TrainingFailed, TrainingJob
+from mmat_dagster.training.executor import (
+    PYTHON,
+    ServingFailed,
+    ServingJob,
+    TrainingExecutor,
+    TrainingFailed,
+    TrainingJob,
+)
 from mmat_dagster.training.spec import OUTCOME, PREEMPTED, RUN, Outcome, read_last_metrics, read_outcome
+from resources.serving_process import Patience, served
 from resources.training_process import TrainingLog, end_leftovers, run_process
 from resources.training_reports import TrainingTeller
 
 PACKAGES = ["torch", "transformers", "trl", "peft", "accelerate", "datasets"]
+# A server has nothing to write at its end; then it is killed.
+SERVER_END_S = 30.0
 # The launcher of several processes ends them itself, a moment before it would be ended.
 LAUNCHER_S = 10.0
 # How torchrun tells of a process that was killed; its own exit code is 1 then.
@@ -43,6 +57,9 @@ class LocalTrainingExecutor(
     termination_timeout_s: float = Field(
         default=120.0, gt=0, description="How long a terminated training may take to write its checkpoint."
     )
+    start_timeout_s: float = Field(
+        default=1800.0, gt=0, description="How long a server may take to load its weights and to listen."
+    )
     tell_every_s: float = Field(default=30.0, gt=0, description="So often the UI hears of step, loss and pace.")
     tail_lines: int = Field(default=30, gt=0, description="So many last lines stand in the error of a failed training.")
 
@@ -63,6 +80,18 @@ class LocalTrainingExecutor(
         context.log.info(f"{job.name}: {' '.join(command)}; its lines are in {log.path}")
         code = self._run(context, job, command, log)
         return self._outcome(job, code, log)
+
+    @contextmanager
+    def serve(self, job: ServingJob) -> Iterator[str]:
+        """Run the job's server while the context is open, and give its base URL."""
+        missing = self._missing(job.packages)
+        if missing:
+            raise ServingFailed(f"{missing} is not installed, and serving {job.name} needs it")
+        python = self.python or sys.executable
+        command = tuple(python if word == PYTHON else word for word in job.command)
+        patience = Patience(start_s=self.start_timeout_s, end_s=SERVER_END_S, tail_lines=self.tail_lines)
+        with served(replace(job, command=command), {**os.environ, **self._environment()}, patience) as url:
+            yield url
 
     def command(self, job: TrainingJob) -> list[str]:
         """Return the command line that trains the job."""
@@ -122,11 +151,13 @@ class LocalTrainingExecutor(
 
     def _check_packages(self) -> None:
         """Raise TrainingFailed where this Python has not what trains; another one's packages are its own to tell."""
-        missing = [name for name in self.packages if importlib.util.find_spec(name) is None]
-        if missing and self.python is None:
-            raise TrainingFailed(
-                f"{', '.join(missing)} is not installed, and training needs it. Run: pip install -e '.[train]'"
-            )
+        missing = self._missing(self.packages)
+        if missing:
+            raise TrainingFailed(f"{missing} is not installed, and training needs it. Run: pip install -e '.[train]'")
+
+    def _missing(self, packages: Sequence[str]) -> str:
+        missing = [name for name in packages if importlib.util.find_spec(name) is None]
+        return ", ".join(missing) if self.python is None else ""
 
     def _outcome(self, job: TrainingJob, code: int, log: TrainingLog) -> Outcome:
         folder = log.path.parent

@@ -25,8 +25,8 @@ REWIND = "\r"
 class TrainingLog:
     """The lines that one attempt adds to the log of its folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / LOG
+    def __init__(self, folder: Path, name: str = LOG) -> None:
+        self.path = folder / name
         self._begin = self._shown = self.path.stat().st_size if self.path.exists() else 0
 
     def show(self) -> None:
@@ -84,7 +84,7 @@ def run_process(
                 os.killpg(process.pid, signal.SIGINT)
                 _await_end(folder, termination_timeout_s, process)
         finally:
-            _kill(folder)
+            end_marked(folder)
             process.wait()
             log.show()
     return process.returncode
@@ -98,7 +98,7 @@ def end_leftovers(folder: Path, termination_timeout_s: float) -> bool:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGINT)
     _await_end(folder, termination_timeout_s)
-    _kill(folder)
+    end_marked(folder)
     return bool(found)
 
 
@@ -111,7 +111,8 @@ def _await_end(folder: Path, timeout_s: float, process: subprocess.Popen[bytes] 
         time.sleep(LOOK_EVERY_S / 5)
 
 
-def _kill(folder: Path) -> None:
+def end_marked(folder: Path) -> None:
+    """Kill whatever runs for `folder`."""
     for pid in _marked(folder):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

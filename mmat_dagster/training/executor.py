@@ -1,4 +1,4 @@
-"""Where training runs: one interface for a process of this machine, a GPU task in a cloud, or a job of a cluster.
+"""Where training and serving run: one interface for a process of this machine, a task in a cloud, a cluster's job.
 
 An executor starts `python -m mmat_dagster.training --config <folder>/run.json`, once or as many processes that know
 each other, tells what comes of it while it runs, and returns how it ended. All that passes between the two lies in the
@@ -6,12 +6,18 @@ job's folder (see spec.py), so an executor needs no more of the training than to
 """
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from mmat_dagster.training.spec import Outcome
 
 Context = TypeVar("Context")
+
+# What a server without a port of its own writes into its folder once it listens: JSON with the `port` that it got.
+SERVING_READY = "serving.ready"
+# In a command: the Python that has what training takes, wherever the job is placed.
+PYTHON = "{python}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +46,26 @@ class TrainingJob:
     is_preemptible: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class ServingJob:
+    """A server that speaks the OpenAI protocol, to be run; its lines and what it writes lie in `folder`.
+
+    PYTHON in `command` is the executor's own. With a `port` it listens there, and is ready when it lists its models;
+    with None it writes SERVING_READY. `packages` are those of Python that it cannot do without.
+    """
+
+    name: str
+    folder: str
+    command: tuple[str, ...]
+    port: int | None = None
+    packages: tuple[str, ...] = ()
+    needs: MachineNeeds = MachineNeeds()
+
+
+class ServingFailed(Exception):
+    """A server did not come up, or ended while it was needed; the text says why, with the last lines that it wrote."""
+
+
 class TrainingFailed(Exception):
     """A training process ended without a result; the text says why, with the last lines that it wrote."""
 
@@ -59,3 +85,13 @@ class TrainingExecutor(Generic[Context], ABC):
         Metrics reach `context` while it runs. A termination of the step reaches the process, which writes a checkpoint
         before it ends. Raises TrainingFailed.
         """
+
+    def serve(self, job: ServingJob) -> AbstractContextManager[str]:
+        """Run the job's server while the context is open, and give its base URL, up to and including /v1.
+
+        Raises ServingFailed. An executor that reaches no server leaves this as it is.
+        """
+        raise ServingFailed(
+            f"{type(self).__name__} runs no servers, so {job.name} cannot be served by it: start a server that speaks "
+            "the OpenAI protocol yourself, and name it as the endpoint"
+        )
