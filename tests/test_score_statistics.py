@@ -1,5 +1,7 @@
 """Intervals and significance: known values, and what must hold for any scores."""
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +28,20 @@ def test_the_bootstrap_interval_of_a_share_is_about_wilsons() -> None:
     ours, known = bootstrap([1.0] * 160 + [0.0] * 640), wilson(160, 800)
     assert ours.low == pytest.approx(known.low, abs=0.006)
     assert ours.high == pytest.approx(known.high, abs=0.006)
+
+
+def test_the_bootstrap_interval_is_that_of_scores_drawn_one_by_one() -> None:
+    scores = [0.0] * 70 + [0.25] * 40 + [0.6] * 30 + [1.0] * 60
+    draw = Random(7)
+    means = sorted(sum(draw.choices(scores, k=len(scores))) / len(scores) for _ in range(4000))
+    interval = bootstrap(scores, resamples=4000)
+    assert interval.low == pytest.approx(means[100], abs=0.006)
+    assert interval.high == pytest.approx(means[3900], abs=0.006)
+
+
+def test_the_bootstrap_draws_the_same_numbers_with_every_release_of_numpy() -> None:
+    interval = bootstrap([1.0] * 160 + [0.0] * 640)
+    assert (interval.low, interval.high) == (0.17375, 0.23)
 
 
 def test_mcnemar_is_the_exact_binomial_test() -> None:

@@ -3,7 +3,7 @@
 import base64
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,19 +11,23 @@ import pytest
 from PIL import Image
 
 from mmat_dagster.cli import run
+from mmat_dagster.evaluation.answering import Manner
 from mmat_dagster.evaluation.board import Board, NothingToExamine, Plan, Scored
 from mmat_dagster.evaluation.comparing import compare_all
+from mmat_dagster.evaluation.examining import Examination
 from mmat_dagster.evaluation.hosts import ServedStudent
+from mmat_dagster.evaluation.questions import Question
 from mmat_dagster.evaluation.results import read_answers, read_scoreboard
 from mmat_dagster.evaluation.tables import comparison_table, results_table, significance_table
 from mmat_dagster.interfaces import ChatTurn
+from mmat_dagster.scoring import BENCHMARKS
 from mmat_dagster.training.checkpoints import obtain_checkpoint
 from mmat_dagster.training.executor import TrainingJob
 from mmat_dagster.training.mixtures import CheckpointName, Order
 from mmat_dagster.training.spec import BadRun, HyperParameters, Outcome, Student, dump_run
 from mmat_dagster.training.students import STUDENTS
 from resources.store import LocalStore
-from tests.examined import ToldHost, make_tools
+from tests.examined import ToldHost, make_question, make_tools
 from tests.test_pipeline import EndlessOcr
 from tests.training_runs import training_run
 
@@ -119,6 +123,42 @@ def test_base_orr_and_rr_are_examined_and_compared(store: LocalStore, plan: Plan
     assert "| rr |  | 75.0 (" in comparison_table(board)
     assert "| Sample VQA | rr against base | 4 | +75.0 |" in significance_table(compare_all(store, board))
     assert "1 not asked" in results_table(board.results)
+
+
+def test_progress_tells_after_each_question_how_much_all_so_far_score(store: LocalStore, plan: Plan) -> None:
+    train(store, "orr_checkpoint")
+    board = Board(store=store, store_root=Path(store.root), host=knows("red", "blue"), tools=make_tools(EndlessOcr()))
+    plan = replace(plan, variants=("orr",), concurrency=1)
+    told: list[tuple[str, int, float]] = []
+    for _ in board.examine(plan, board.candidates(plan)[0], lambda *each: told.append((each[0].variant, *each[1:]))):
+        pass
+    assert told == [("orr", 1, 1.0), ("orr", 2, 1.0), ("orr", 3, 2.0), ("orr", 4, 2.0)]
+
+
+def test_a_result_key_reads_the_questions_once(tmp_path: Path) -> None:
+    class CountedQuestions(list[Question]):
+        """Counts how often it is gone through."""
+
+        passes = 0
+
+        def __iter__(self) -> Iterator[Question]:
+            self.passes += 1
+            return super().__iter__()
+
+    questions = CountedQuestions([make_question(tmp_path)])
+    examination = Examination(
+        mixture="tabmwp",
+        variant="base",
+        student="tiny",
+        checkpoint=None,
+        benchmark=BENCHMARKS["sample_vqa"],
+        rule="exact",
+        manner=Manner(form="direct"),
+        tools=make_tools(),
+        questions=questions,
+    )
+    assert examination.folder.endswith(examination.key)
+    assert questions.passes == 1
 
 
 def test_every_answer_is_kept_with_its_transcript(store: LocalStore, plan: Plan) -> None:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 
 from mmat_dagster.evaluation.answering import Manner, Said, answer
 from mmat_dagster.evaluation.questions import Question, fingerprint_of
@@ -52,7 +52,7 @@ class Examination:
     unreadable: Mapping[str, str] = field(default_factory=dict)
     concurrency: int = 16
 
-    @property
+    @cached_property
     def key(self) -> str:
         """What decides the result; where, when and in which order it is examined does not."""
         operators = [
@@ -80,7 +80,7 @@ class Examination:
         return f"{SCORES}/{self.mixture}/{named}-{self.key}"
 
 
-# Is told how many questions are answered so far, and how many of these score.
+# Is told how many questions are answered so far, and how much these score in all.
 Progress = Callable[[int, float], None]
 
 
@@ -98,12 +98,14 @@ def examine(examination: Examination, student: ChatModel, store: Store, progress
 
 async def _answers(examination: Examination, student: ChatModel, progress: Progress) -> list[Answer]:
     found: list[Answer] = []
+    score = 0.0
     async with _session(examination, student):
         work = partial(_answer, examination, student)
         async with aclosing(map_in_order(work, examination.questions, examination.concurrency)) as results:
             async for each in results:
                 found.append(each)
-                progress(len(found), sum(one.score for one in found))
+                score += each.score
+                progress(len(found), score)
     return found
 
 
