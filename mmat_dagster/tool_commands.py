@@ -1,9 +1,14 @@
-"""The commands that use tools by hand, or offer them to others: operator, search, serve-..., score."""
+"""The commands that use tools by hand, or offer them to others: operator, search, serve-..., score, cross-check.
+
+What a command needs is imported when it is carried out.
+"""
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
+from mmat_dagster.evaluation.vlmevalkit_files import DATASETS
 from mmat_dagster.processes import cores
 from mmat_dagster.scoring import BENCHMARKS
 
@@ -53,6 +58,7 @@ def add_tool_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     score.add_argument("--json", action="store_true", help="print JSON: overall, by_category, ...")
     score.set_defaults(command=_score)
     _add_serve_student(commands)
+    _add_cross_check(commands)
 
 
 def _add_serve_student(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -67,6 +73,32 @@ def _add_serve_student(commands: "argparse._SubParsersAction[Any]") -> None:
     )
     serve.add_argument("--port", type=_port, default=0, help="default: any that is free")
     serve.set_defaults(command=_serve_student)
+
+
+def _add_cross_check(commands: "argparse._SubParsersAction[Any]") -> None:
+    check = commands.add_parser(
+        "cross-check", help="have VLMEvalKit examine a served student, and compare its score with this project's"
+    )
+    check.add_argument("--tool", choices=("vlmevalkit",), default="vlmevalkit", help="default: vlmevalkit")
+    check.add_argument("--benchmark", choices=DATASETS, required=True)
+    check.add_argument(
+        "--base-url", required=True, metavar="URL", help="the student's server, up to /v1; its key: LMDEPLOY_API_KEY"
+    )
+    check.add_argument("--model", required=True, metavar="NAME", help="what the server calls the student")
+    check.add_argument(
+        "--work-dir", type=Path, default=Path("data/cross-checks"), metavar="DIR", help="default: data/cross-checks"
+    )
+    check.add_argument("--limit", type=positive, metavar="N", help="ask the first N questions only")
+    check.add_argument("--rule", help="a version of the rule; default: the one that made the tool's verdicts")
+    check.add_argument("--judge", metavar="MODEL", help="who takes answers out of responses for the tool")
+    check.add_argument("--tool-path", type=Path, metavar="DIR", help="VLMEvalKit's repository")
+    check.add_argument(
+        "--tool-python", type=Path, metavar="FILE", help="its interpreter; default: the .venv in its folder, else this"
+    )
+    check.add_argument(
+        "--data", type=Path, metavar="DIR", help="where its tables of the benchmarks are; default: LMUData, ~/LMUData"
+    )
+    check.set_defaults(command=_cross_check)
 
 
 def _operator(options: argparse.Namespace) -> int:
@@ -102,6 +134,24 @@ def _score(options: argparse.Namespace) -> int:
         as_json=options.json,
     )
     return score(scoring)
+
+
+def _cross_check(options: argparse.Namespace) -> int:
+    from mmat_dagster.cross_checking import CrossChecking, cross_check  # noqa: PLC0415
+
+    asked = CrossChecking(
+        benchmark=options.benchmark,
+        base_url=options.base_url,
+        model=options.model,
+        work_dir=options.work_dir,
+        limit=options.limit,
+        rule=options.rule,
+        judge=options.judge,
+        tool_path=options.tool_path,
+        tool_python=options.tool_python,
+        data=options.data,
+    )
+    return cross_check(asked, os.environ)
 
 
 def _serve(options: argparse.Namespace) -> int:
