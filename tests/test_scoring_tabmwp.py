@@ -48,9 +48,8 @@ def test_every_published_prediction_and_verdict_comes_out() -> None:
 @published
 def test_where_the_problems_are_there_the_recorded_prediction_tells_what_was_drawn_and_no_more(tmp_path: Path) -> None:
     problems = REAL / "problems_test800.json"
-    told = {
-        pid: json.loads(GPT3.read_text(encoding="utf-8"))["results"][pid] for pid in json.loads(problems.read_text())
-    }
+    results = json.loads(GPT3.read_text(encoding="utf-8"))["results"]
+    told = {pid: results[pid] for pid in json.loads(problems.read_text(encoding="utf-8"))}
     choices = {item.id: item.choices for item in items_of(BENCHMARK, REAL)}
     drawn = {pid for pid, record in told.items() if extract(record["output"], choices[pid]) is None}
     bare = {pid: {"output": told[pid]["output"], "prediction": "?"} for pid in told}
