@@ -168,6 +168,13 @@ def test_broken_records_are_told_and_their_neighbours_kept(tmp_path: Path) -> No
     assert len(found) == 4
 
 
+def test_the_oldest_outputs_tell_subject_and_number_apart(tmp_path: Path) -> None:
+    record = {name: value for name, value in choice("(B)").items() if name != "id"}
+    write(tmp_path / "Electronics" / "output.json", [{"No": "14", **record}])
+    (output,) = read_outputs(BENCHMARK, tmp_path)
+    assert (output.item.id, output.item.groups["subject"]) == ("validation_Electronics_14", ("Electronics",))
+
+
 def test_a_folder_without_outputs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ScoringError, match="holds no outputs"):
         BENCHMARK.outputs(tmp_path, None)

@@ -215,7 +215,14 @@ def _place(output: Output) -> tuple[str, int, str]:
 
 
 def _records(file: Path) -> Iterator[Row | Broken]:
-    return (row for row in read_rows(file) if isinstance(row, Broken) or "response" in row.fields)
+    """Yield the records of a subject; the oldest outputs number them, and tell the subject by their folder alone."""
+    for row in read_rows(file):
+        if isinstance(row, Broken):
+            yield row
+        elif "response" in row.fields:
+            number = text(row, "no") or str(row.number)
+            fields = {"id": f"validation_{file.parent.name}_{number}", **row.fields}
+            yield Row(fields=fields, name=row.name, number=row.number)
 
 
 def _output(row: Row | Broken) -> Output | Unreadable:
