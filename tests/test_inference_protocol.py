@@ -2,6 +2,11 @@
 
 import base64
 import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +19,7 @@ from mmat_dagster.interfaces import ChatReply
 from mmat_dagster.training.spec import BadRun
 from mmat_dagster.training.students import STUDENTS
 
+ROOT = Path(__file__).resolve().parents[1]
 USER = {"role": "user", "content": "What?"}
 
 
@@ -112,3 +118,32 @@ def test_a_name_tells_weights_engine_and_precision(tmp_path: Path) -> None:
     assert served_name("rr-1f", "vllm", "bf16") == "rr-1f@vllm-bf16"
     write_ready(tmp_path, 4711, "it")
     assert json.loads((tmp_path / "serving.ready").read_text()) == {"port": 4711, "model": "it"}
+
+
+def test_a_server_ends_with_its_launcher_whatever_it_is_doing(tmp_path: Path) -> None:
+    config, launched = tmp_path / "serving.json", tmp_path / "pid"
+    os.mkfifo(config)  # the server waits for what it is to serve
+    script = (
+        "import pathlib, subprocess, sys; server = subprocess.Popen(sys.argv[2:]); "
+        "pathlib.Path(sys.argv[1]).write_text(str(server.pid)); server.wait()"
+    )
+    server = [sys.executable, "-m", "mmat_dagster.inference", "--config", str(config)]
+    launcher = subprocess.Popen([sys.executable, "-c", script, str(launched), *server], cwd=ROOT)
+    written = _open_when_read(config)
+    launcher.kill()
+    launcher.wait()
+    place = Path("/proc") / launched.read_text() / "stat"
+    deadline = time.monotonic() + 60
+    while place.exists() and place.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.close(written)
+
+
+def _open_when_read(fifo: Path) -> int:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with suppress(OSError):  # nobody reads it yet
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        time.sleep(0.05)
+    raise TimeoutError

@@ -137,7 +137,7 @@ def test_a_model_that_fails_is_a_server_s_error(cache: Path, text_student: Stude
 
 
 def host(folder: Path, **fields: Any) -> TransformersHost:
-    kept = {"ledger": f"sqlite:///{folder}/ledger.sqlite", "folder": str(folder / "work")}
+    kept: dict[str, Any] = {"ledger": f"sqlite:///{folder}/ledger.sqlite", "folder": str(folder / "work")}
     return TransformersHost(executor=LocalTrainingExecutor(), **kept, max_completion_tokens=12, **fields)
 
 
@@ -214,7 +214,8 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL])
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_server_ends_when_it_is_told_and_with_its_launcher(
     number: signal.Signals, cache: Path, text_student: Student, tmp_path: Path
 ) -> None:

@@ -84,7 +84,7 @@ def vllm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def vllm_host(folder: Path, **fields: Any) -> VllmHost:
-    kept = {"ledger": f"sqlite:///{folder}/ledger.sqlite", "folder": str(folder / "work")}
+    kept: dict[str, Any] = {"ledger": f"sqlite:///{folder}/ledger.sqlite", "folder": str(folder / "work")}
     return VllmHost(executor=LocalTrainingExecutor(packages=[]), **kept, **fields)
 
 
@@ -250,7 +250,7 @@ def test_a_key_is_shown_to_the_endpoint_and_to_nobody_else(chat_server: ChatServ
     ],
 )
 def test_an_endpoint_that_cannot_be_asked_is_told(
-    reply: ServerReply | None, fields: dict[str, str], complaint: str, chat_server: ChatServer, tmp_path: Path
+    reply: ServerReply | None, fields: dict[str, Any], complaint: str, chat_server: ChatServer, tmp_path: Path
 ) -> None:
     chat_server.models = reply or chat_server.models
     host = EndpointHost(**{"base_url": chat_server.url, "ledger": f"sqlite:///{tmp_path}/l.sqlite", **fields})
