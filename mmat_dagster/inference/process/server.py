@@ -106,7 +106,7 @@ def _serve(hosting: Hosting, folder: Path, listener: socket.socket) -> None:
     write_ready(folder, port, opened.name)
     try:
         uvicorn.Server(config).run(sockets=[listener])
-    finally:
+    except _Ended:
         # The engine may be at a long prompt, and threads of torch's must not meet the end of the interpreter.
         sys.stdout.flush()
         sys.stderr.flush()
