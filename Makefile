@@ -57,6 +57,7 @@ bench: $(VENV)/.dev  ## measurements, by hand
 	$(BIN)/python -m bench.teacher
 	$(BIN)/python -m bench.operators
 	$(BIN)/python -m bench.training
+	$(BIN)/python -m bench.evaluation
 
 constraints:  ## write constraints.txt anew from the newest versions that pyproject.toml allows
 	rm -rf .venv-newest && $(PYTHON) -m venv .venv-newest
