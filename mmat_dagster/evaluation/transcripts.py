@@ -4,6 +4,9 @@ import textwrap
 
 from mmat_dagster.evaluation.results import Answer, Result
 
+# A verdict tells so much of what was read in an answer.
+VERDICT_CHARS = 80
+
 
 def to_markdown(result: Result, answer: Answer) -> str:
     """Return an answer for a page."""
@@ -22,9 +25,13 @@ def to_text(result: Result, answer: Answer, width: int) -> str:
 
 def _verdict(answer: Answer) -> str:
     gold = " or ".join(answer.gold) or "hidden"
-    read = "nothing was read in the answer" if answer.parsed is None else f"read as {answer.parsed!r}"
+    read = "nothing was read in the answer" if answer.parsed is None else f"read as {_shortened(answer.parsed)!r}"
     failure = f"; {answer.failure}{f' ({answer.detail})' if answer.detail else ''}" if answer.failure else ""
     return f"score {answer.score:g}, {read}, gold {gold!r}{failure}"
+
+
+def _shortened(text: str) -> str:
+    return textwrap.shorten(text, VERDICT_CHARS, placeholder=" ...")
 
 
 def _wrapped(text: str, width: int) -> list[str]:
