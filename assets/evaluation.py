@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import get_args
 
 import dagster as dg
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
@@ -11,7 +12,7 @@ from assets.checkpoints import orr_checkpoint, rr_checkpoint
 from assets.evaluation_config import EvaluationConfig
 from assets.evaluation_metadata import describe_scores
 from assets.partitions import MIXTURES, OWNERS
-from assets.records import CODE_VERSION_TAG, DATA_VERSION_TAG
+from assets.records import CODE_VERSION_TAG, DATA_VERSION_TAG, input_tags, last_record
 from mmat_dagster.evaluation.board import Board, NothingToExamine, Plan
 from mmat_dagster.evaluation.examining import CODE, Examination
 from mmat_dagster.evaluation.hosts import HostingFailed, StudentHost
@@ -20,11 +21,14 @@ from mmat_dagster.fingerprints import code_fingerprint
 from mmat_dagster.pipeline import Pipeline
 from mmat_dagster.reasoning import Toolbox
 from mmat_dagster.scoring.benchmark import ScoringError
+from mmat_dagster.training.checkpoints import read_current
+from mmat_dagster.training.mixtures import CheckpointName
 from mmat_dagster.training.spec import BadRun, Student
 
 # What keeps one mixture from being scored, and no other.
 MIXTURE_ERRORS = (BadRun, HostingFailed, NothingToExamine, ScoringError)
 TELL_EVERY_S = 10.0
+CHECKPOINTS: tuple[CheckpointName, ...] = get_args(CheckpointName)
 SCORING_CODE = (*CODE, "scoring/*.py", "evaluation/*.py")
 
 
@@ -92,6 +96,7 @@ def _examine_mixture(context: dg.AssetExecutionContext, board: Board, plan: Plan
 def _record(context: dg.AssetExecutionContext, board: Board, plan: Plan, missing: dict[str, str], reused: int) -> None:
     scores = read_scoreboard(board.store, plan.mixture)
     tags = {CODE_VERSION_TAG: code_fingerprint(*SCORING_CODE), DATA_VERSION_TAG: scores.fingerprint}
+    tags |= _inputs(context, board, plan.mixture)
     context.log_event(
         dg.AssetMaterialization(
             asset_key="benchmark_scores",
@@ -100,6 +105,16 @@ def _record(context: dg.AssetExecutionContext, board: Board, plan: Plan, missing
             tags=tags,
         )
     )
+
+
+def _inputs(context: dg.AssetExecutionContext, board: Board, mixture: str) -> dict[str, str]:
+    """Return the tags that name the checkpoints of the mixture, so that Dagster knows when one of them is newer."""
+    tags: dict[str, str] = {}
+    for name in CHECKPOINTS:
+        checkpoint = read_current(board.store, name, mixture)
+        if checkpoint is not None:
+            tags |= input_tags(name, checkpoint.fingerprint, last_record(context, name, mixture))
+    return tags
 
 
 class _Teller:

@@ -9,7 +9,7 @@ from assets.published import SOURCE_FILES
 from mmat_dagster.datasets import code_version
 from mmat_dagster.parts import Manifest
 from mmat_dagster.pipeline import Built, Pipeline
-from mmat_dagster.schema import DatasetName, SourceName
+from mmat_dagster.schema import SourceName
 
 CODE_VERSION_TAG = "dagster/code_version"
 DATA_VERSION_TAG = "dagster/data_version"
@@ -80,9 +80,7 @@ def is_recorded(context: dg.AssetExecutionContext, manifest: Manifest) -> bool:
     return tags.get(DATA_VERSION_TAG) == manifest.fingerprint
 
 
-def last_record(
-    context: dg.AssetExecutionContext, dataset: DatasetName, source: SourceName
-) -> dg.EventLogRecord | None:
-    """Return the last materialization of a dataset of one source."""
-    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(dataset), asset_partitions=[source])
+def last_record(context: dg.AssetExecutionContext, asset: str, partition: str) -> dg.EventLogRecord | None:
+    """Return the last materialization of one partition of an asset."""
+    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[partition])
     return next(iter(context.instance.fetch_materializations(wanted, limit=1).records), None)

@@ -15,6 +15,7 @@ from assets.evaluation_metadata import draw_scores
 from mmat_dagster.evaluation.hosts import HostingFailed
 from mmat_dagster.evaluation.results import read_scoreboard
 from mmat_dagster.pipeline import Pipeline
+from mmat_dagster.training.checkpoints import read_current
 from mmat_dagster.training.students import STUDENTS
 from tests.examined import ToldHost
 from tests.test_pipeline import pipeline
@@ -71,6 +72,17 @@ def test_a_second_run_examines_nobody(instance: dg.DagsterInstance, work: Pipeli
     first, second = recorded(instance)
     assert [first.metadata["reused"].value, second.metadata["reused"].value] == [0, 1]
     assert (first.tags or {})["dagster/data_version"] == (second.tags or {})["dagster/data_version"]
+
+
+def test_scores_are_recorded_with_the_checkpoints_that_they_are_of(
+    instance: dg.DagsterInstance, work: Pipeline
+) -> None:
+    train(work.store, "rr_checkpoint")  # type: ignore[arg-type]
+    assert run(instance, work, knows("red"), variants=["rr"]).success
+    (told,) = recorded(instance)
+    checkpoint = read_current(work.store, "rr_checkpoint", "tabmwp")
+    assert checkpoint is not None
+    assert (told.tags or {})["dagster/input_data_version/rr_checkpoint"] == checkpoint.fingerprint
 
 
 def test_missing_checkpoints_are_told_beside_the_scores_of_the_others(

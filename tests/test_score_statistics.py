@@ -44,6 +44,13 @@ def test_the_bootstrap_draws_the_same_numbers_with_every_release_of_numpy() -> N
     assert (interval.low, interval.high) == (0.17375, 0.23)
 
 
+@pytest.mark.parametrize("score", [0.0, 1.0])
+def test_answers_that_are_all_alike_leave_a_doubt(score: float) -> None:
+    judged = [Judged(item=make_item(id=str(at)), verdict=Verdict(parsed=None, score=score)) for at in range(10)]
+    interval = bootstrap_metrics(SampleVqa(), judged)["accuracy"]
+    assert interval.high - interval.low == pytest.approx(100 * wilson(0, 10).high)
+
+
 def test_mcnemar_is_the_exact_binomial_test() -> None:
     assert mcnemar(0, 0) == 1.0
     assert mcnemar(1, 9) == pytest.approx(2 * (1 + 10) / 2**10)

@@ -60,13 +60,23 @@ def bootstrap(scores: Sequence[float], resamples: int = RESAMPLES, seed: int = S
     return _percentiles((drawn @ values / len(scores)).tolist())
 
 
+def interval_of_mean(scores: Sequence[float]) -> Interval:
+    """Return the bootstrap interval of a mean; Wilson's where all answers are right or all are wrong.
+
+    Of answers that are all alike a bootstrap draws nothing else, and would say that there is no doubt.
+    """
+    if set(scores) in ({0.0}, {1.0}):
+        return wilson(round(sum(scores)), len(scores))
+    return bootstrap(scores)
+
+
 def bootstrap_metrics(benchmark: Benchmark, judged: Sequence[Judged]) -> Mapping[str, Interval]:
     """Return the interval of every metric of a benchmark, in its unit.
 
     What is drawn are clusters of items (`Benchmark.cluster`), since questions of one figure are not independent.
     """
     if type(benchmark).combine is Benchmark.combine:
-        mean = bootstrap([each.verdict.score for each in judged])
+        mean = interval_of_mean([each.verdict.score for each in judged])
         return {benchmark.metric: Interval(low=100 * mean.low, high=100 * mean.high)}
     clusters: dict[str, list[Judged]] = {}
     for each in judged:
