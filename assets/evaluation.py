@@ -1,6 +1,8 @@
 """Benchmark scores: a mixture's students examined as in the paper, beside the student that they come from."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -53,9 +55,9 @@ def benchmark_scores(
     board = Board(store=pipeline.store, store_root=pipeline.store_root, host=student_host, tools=tools)
     folder = pipeline.settings.benchmarks or Path("benchmarks")
     failures = [
-        failure
+        f"{mixture}: {failure}"
         for mixture in context.partition_keys
-        if (failure := _try_mixture(context, board, config.plan(mixture, student, folder)))
+        if (failure := _try_mixture(context, board, partial(config.plan, mixture, student, folder, pipeline.teacher)))
     ]
     if failures:
         raise dg.Failure(description="\n".join(failures), allow_retries=False)
@@ -63,12 +65,12 @@ def benchmark_scores(
     return dg.MaterializeResult(metadata={SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION: True})
 
 
-def _try_mixture(context: dg.AssetExecutionContext, board: Board, plan: Plan) -> str | None:
+def _try_mixture(context: dg.AssetExecutionContext, board: Board, make_plan: Callable[[], Plan]) -> str | None:
     """Examine one mixture's students; return why that could not be, or None."""
     try:
-        _examine_mixture(context, board, plan)
+        _examine_mixture(context, board, make_plan())
     except MIXTURE_ERRORS as error:
-        return f"benchmark_scores of {plan.mixture}: {error}"
+        return str(error)
     except RUN_ERRORS as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
     return None

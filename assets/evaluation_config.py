@@ -1,13 +1,15 @@
 """What a run may ask of an evaluation."""
 
 from pathlib import Path
+from typing import Literal
 
 import dagster as dg
 from pydantic import Field
 
 from mmat_dagster.evaluation.board import Plan
 from mmat_dagster.evaluation.variants import USUAL, VARIANTS
-from mmat_dagster.training.spec import Student
+from mmat_dagster.interfaces import Teacher
+from mmat_dagster.training.spec import BadRun, Student
 
 
 class EvaluationConfig(dg.Config):
@@ -25,11 +27,18 @@ class EvaluationConfig(dg.Config):
         description="Operators whose results stand in the prompts of ORR students, and of text students that are asked "
         "directly; null for all.",
     )
+    extraction: Literal["rule", "teacher"] = Field(
+        default="rule",
+        description="Who takes the answer out of what a student says: the benchmark's rule, or the teacher's model, "
+        "as MathVista's publisher has GPT-4 do; it is asked through the ledger and its budget.",
+    )
     max_turns: int = Field(default=6, ge=1, description="Turns of an agent before its answer is asked for.")
     concurrency: int = Field(default=16, ge=1, description="Questions under way at once.")
 
-    def plan(self, mixture: str, student: Student, folder: Path) -> Plan:
-        """Return what is to be examined for `mixture`."""
+    def plan(self, mixture: str, student: Student, folder: Path, teacher: Teacher) -> Plan:
+        """Return what is to be examined for `mixture`; raise BadRun for a teacher without a model to extract."""
+        if self.extraction == "teacher" and teacher.model is None:
+            raise BadRun(f"the teacher {teacher.name} asks no chat model that could extract answers: set MMAT_TEACHER")
         return Plan(
             mixture=mixture,
             student=student,
@@ -41,5 +50,6 @@ class EvaluationConfig(dg.Config):
             limit=self.limit,
             shown=self.shown_operators,
             max_turns=self.max_turns,
+            extractor=teacher.model if self.extraction == "teacher" else None,
             concurrency=self.concurrency,
         )

@@ -99,6 +99,7 @@ def test_missing_checkpoints_are_told_beside_the_scores_of_the_others(
         ({"benchmarks": ["mystery"]}, "mystery is no benchmark"),
         ({"variants": ["best"]}, "'best' is no variant"),
         ({"variants": ["rr"]}, "Train it first"),
+        ({"variants": ["base"], "extraction": "teacher"}, "set MMAT_TEACHER"),
         ({"variants": ["base"]}, "the server has died"),
     ],
 )

@@ -44,6 +44,8 @@ SLOTS: dict[str, dict[str, str]] = {
     "caption_system": {},
     "caption_scene_graph": {"question": "How much did the customer pay?"},
     "caption_text": {},
+    "student_reminder": {"fault": "not a step: 'It costs $12.50.'"},
+    "extract_answer": {"question": "Which shape?\n(A) cube\n(B) ball", "reply": "It rolls, so I take (B)."},
 }
 JUDGES = ("reflection_system", "reflection_dialogue", "reflection_general", "reflection_rewrite", "reflection_math")
 ASKS = ("rationale_system", "rationale_question", "rationale_results", "reflection_system", "repair")

@@ -28,6 +28,7 @@ from mmat_dagster.training.spec import BadRun, HyperParameters, Outcome, Student
 from mmat_dagster.training.students import STUDENTS
 from resources.store import LocalStore
 from tests.examined import ToldHost, make_question, make_tools
+from tests.fakes import ScriptedChatModel
 from tests.test_pipeline import EndlessOcr
 from tests.training_runs import training_run
 
@@ -275,3 +276,15 @@ def test_scores_and_answers_are_printed_for_people(
     assert "score 0, read as 'grey', gold 'green'" in told
     assert run(["answers", "--mixture", "tabmwp", "--json", "-n", "9"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 8
+
+
+def test_a_chat_model_may_take_the_answers_out(store: LocalStore, plan: Plan) -> None:
+    talks = ToldHost(lambda student, messages: "I would call this red, all in all.")
+    model = ScriptedChatModel('{"answer": "red"}', '{"answer": null}')
+    rules = replace(plan, variants=("base",), limit=2)
+    (by_rule,) = examined(store, talks, rules)
+    (by_model,) = examined(store, talks, replace(rules, extractor=model, concurrency=1))
+    assert (by_rule.result.overall.value, by_model.result.overall.value) == (0.0, 50.0)
+    assert "I would call this red" in model.received[0][0].text
+    assert read_answers(store, by_model.result)[0].parsed == "red"
+    assert by_rule.result.key != by_model.result.key

@@ -41,6 +41,7 @@ class Plan:
     `folder` holds one sub-folder per benchmark, or VLMEvalKit's TSV files. No `benchmarks` means all that are there.
     `others` are further checkpoints by name, each a folder as a training leaves it. `shown` are the operators whose
     results stand in the prompts of `direct` and `orr`; for `direct` only where the student cannot see by itself.
+    An `extractor` takes the answers out of what students say.
     """
 
     mixture: str
@@ -53,6 +54,7 @@ class Plan:
     limit: int | None = None
     shown: Sequence[str] | None = None
     max_turns: int = 6
+    extractor: ChatModel | None = None
     concurrency: int = 16
 
 
@@ -146,6 +148,7 @@ class Board:
             tools=self.tools,
             questions=questions,
             unreadable=unreadable,
+            extractor=plan.extractor,
             concurrency=plan.concurrency,
         )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 from mmat_dagster.evaluation.answering import Manner, Said, answer
+from mmat_dagster.evaluation.extraction import extract_answer
 from mmat_dagster.evaluation.questions import Question, fingerprint_of
 from mmat_dagster.evaluation.results import SCORES, Answer, Figure, Result, write_result
 from mmat_dagster.fanout import map_in_order, run_to_the_end
@@ -23,12 +24,14 @@ CODE = (
     "questions.py",
     "reasoning.py",
     "evaluation/answering.py",
+    "evaluation/extraction.py",
     "evaluation/questions.py",
     "evaluation/examining.py",
     "scoring/benchmark.py",
     "scoring/statistics.py",
     "prompts/rr_system.txt",
     "prompts/orr_system.txt",
+    "prompts/extract_answer.txt",
     "prompts/student_reminder.txt",
 )
 
@@ -37,7 +40,8 @@ CODE = (
 class Examination:
     """All that decides a result: who is asked what, in which manner, with which tools, judged by which rule.
 
-    `student` names the weights and what runs them, `checkpoint` the fingerprint of the checkpoint's files.
+    `student` names the weights and what runs them, `checkpoint` the fingerprint of the checkpoint's files. With an
+    `extractor` that model takes the answers out of what the student says, else the rule does.
     """
 
     mixture: str
@@ -50,6 +54,7 @@ class Examination:
     tools: Toolbox
     questions: Sequence[Question]
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    extractor: ChatModel | None = None
     concurrency: int = 16
 
     @cached_property
@@ -69,6 +74,7 @@ class Examination:
                 repr(self.manner),
                 *operators,
                 self.tools.retriever.version,
+                f"extracted by {self.extractor.version}" if self.extractor else "",
                 fingerprint_of(iter(self.questions)),
             ]
         )
@@ -117,12 +123,17 @@ async def _session(examination: Examination, student: ChatModel) -> AsyncIterato
         for operator in examination.tools.operators.values():
             await opened.enter_async_context(operator.session(label))
         await opened.enter_async_context(examination.tools.retriever.session(label))
+        if examination.extractor is not None:
+            await opened.enter_async_context(examination.extractor.session(f"answers of {label}"))
         yield
 
 
 async def _answer(examination: Examination, student: ChatModel, question: Question) -> Answer:
     said = await answer(question, student, examination.tools, examination.manner)
-    verdict = examination.benchmark.judge(question.item, said.response, rule=examination.rule)
+    extraction = None
+    if examination.extractor is not None:
+        extraction = await extract_answer(question, said.response, examination.extractor)
+    verdict = examination.benchmark.judge(question.item, said.response, extraction, examination.rule)
     return _record(question, said, verdict)
 
 
