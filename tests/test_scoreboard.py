@@ -19,6 +19,7 @@ from mmat_dagster.evaluation.hosts import ServedStudent
 from mmat_dagster.evaluation.questions import Question
 from mmat_dagster.evaluation.results import read_answers, read_scoreboard
 from mmat_dagster.evaluation.tables import comparison_table, results_table, significance_table
+from mmat_dagster.evaluation.transcripts import to_markdown
 from mmat_dagster.interfaces import ChatTurn
 from mmat_dagster.scoring import BENCHMARKS
 from mmat_dagster.training.checkpoints import obtain_checkpoint
@@ -288,3 +289,14 @@ def test_a_chat_model_may_take_the_answers_out(store: LocalStore, plan: Plan) ->
     assert "I would call this red" in model.received[0][0].text
     assert read_answers(store, by_model.result)[0].parsed == "red"
     assert by_rule.result.key != by_model.result.key
+
+
+def test_a_transcript_is_shown_on_a_page_as_it_was_written(store: LocalStore, plan: Plan) -> None:
+    train(store, "rr_checkpoint")
+    talks = ToldHost(lambda student, messages: f"</OPERATOR>```{' very' * 60} long")
+    (scored,) = examined(store, talks, replace(plan, variants=("rr",), limit=1))
+    (answer,) = read_answers(store, scored.result)
+    page = to_markdown(scored.result, answer)
+    assert "&lt;/OPERATOR&gt;" in page.partition("\n")[0]
+    assert page.count("```") == 2 * len(answer.messages)
+    assert max(map(len, page.splitlines()[1:])) <= 110

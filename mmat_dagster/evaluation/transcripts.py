@@ -1,17 +1,22 @@
 """One answer as a person reads it: the question, every turn, what was read in the answer, and the verdict."""
 
+import html
 import textwrap
 
 from mmat_dagster.evaluation.results import Answer, Result
 
 # A verdict tells so much of what was read in an answer.
 VERDICT_CHARS = 80
+PAGE_CHARS = 110
+CODE, INDENT = "```", "    "
 
 
 def to_markdown(result: Result, answer: Answer) -> str:
     """Return an answer for a page."""
-    turns = "\n\n".join(f"**{message.role}**\n\n```\n{message.content}\n```" for message in answer.messages)
-    return f"`{answer.item}` of {result.title}, {result.variant}: {_verdict(answer)}\n\n{turns}"
+    turns = [f"**{each.role}**\n\n{CODE}\n{_folded(each.content)}\n{CODE}" for each in answer.messages]
+    head = f"{answer.item} of {result.title}, {result.variant}: {_verdict(answer)}"
+    # A page would take tags in an answer for its own.
+    return "\n\n".join([html.escape(head, quote=False).replace(CODE, "~~~"), *turns])
 
 
 def to_text(result: Result, answer: Answer, width: int) -> str:
@@ -30,10 +35,15 @@ def _verdict(answer: Answer) -> str:
     return f"score {answer.score:g}, {read}, gold {gold!r}{failure}"
 
 
+def _folded(text: str) -> str:
+    """Return `text` in lines that a page does not cut; a fence in it would end the code that it stands in."""
+    return "\n".join(line.removeprefix(INDENT) for line in _wrapped(text, PAGE_CHARS)).replace(CODE, "~~~")
+
+
 def _shortened(text: str) -> str:
     return textwrap.shorten(text, VERDICT_CHARS, placeholder=" ...")
 
 
 def _wrapped(text: str, width: int) -> list[str]:
     wrapped = (textwrap.wrap(line, width - 4) or [""] for line in text.splitlines())
-    return [f"    {piece}" for pieces in wrapped for piece in pieces]
+    return [f"{INDENT}{piece}" for pieces in wrapped for piece in pieces]
