@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from mmat_dagster.environment import read_environment
 from mmat_dagster.evaluation.vlmevalkit_files import DATASETS
 from mmat_dagster.processes import cores
 from mmat_dagster.scoring import BENCHMARKS
@@ -53,7 +54,12 @@ def add_tool_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     score.add_argument(
         "--outputs", type=Path, required=True, metavar="PATH", help="a file or folder in the form that is published"
     )
-    score.add_argument("--gold", type=Path, metavar="PATH", help="the gold answers, where the outputs bring none along")
+    score.add_argument(
+        "--gold",
+        type=Path,
+        metavar="PATH",
+        help="gold answers; default: as the outputs tell, beside them, MMAT_BENCHMARKS",
+    )
     score.add_argument("--rule", help="a version of the rule; default: the one that the outputs were made with")
     score.add_argument("--json", action="store_true", help="print JSON: overall, by_category, ...")
     score.set_defaults(command=_score)
@@ -131,6 +137,7 @@ def _score(options: argparse.Namespace) -> int:
         outputs=options.outputs,
         gold=options.gold,
         rule=options.rule,
+        benchmarks=read_environment(os.environ).benchmarks,
         as_json=options.json,
     )
     return score(scoring)

@@ -65,6 +65,24 @@ def test_a_score_that_cannot_be_is_an_error(
     assert complaint in capsys.readouterr().err
 
 
+def test_gold_answers_are_looked_for_among_the_benchmarks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gold = tmp_path / "benchmarks" / "mathvision" / "test.jsonl"
+    gold.parent.mkdir(parents=True)
+    record = {"id": "1", "question": "?", "options": [], "answer": "60", "level": 2, "subject": "arithmetic"}
+    gold.write_text(json.dumps({**record, "image": "images/1.jpg"}) + "\n")
+    said = tmp_path / "elsewhere" / "model.jsonl"
+    said.parent.mkdir()
+    said.write_text(json.dumps({"id": "1", "response": "60", "model_answer": "60", "correct": False}) + "\n")
+    arguments = ["score", "--benchmark", "mathvision", "--outputs", str(said), "--json"]
+    assert run(arguments) == 1
+    assert "gold" in capsys.readouterr().err
+    monkeypatch.setenv("MMAT_BENCHMARKS", str(tmp_path / "benchmarks"))
+    assert run(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["overall"] == 100.0
+
+
 def test_every_benchmark_has_its_names_rules_and_a_place_to_get_it_from() -> None:
     for name, benchmark in BENCHMARKS.items():
         assert benchmark.name == name
