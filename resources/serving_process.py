@@ -21,6 +21,7 @@ from resources.training_process import MARK, TrainingLog, end_leftovers, end_mar
 LOG = "serving.log"
 KEEPER = "mmat_dagster.inference.keeper"
 LOOK_EVERY_S = 0.1
+LOST_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,7 @@ def served(job: ServingJob, environment: Mapping[str, str], patience: Patience) 
         try:
             yield url
         except Exception as error:
-            if process.poll() is None:
+            if not _has_ended(process):
                 raise
             raise ServingFailed(_told(job, process.returncode, log, patience, "ended while it was asked")) from error
     finally:
@@ -91,6 +92,13 @@ def _answers(url: str) -> bool:
     except ServingFailed:
         return False
     return True
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Say whether a server has ended: whoever asked it hears so from its connection, a moment before it is gone."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(LOST_S)
+    return process.returncode is not None
 
 
 def _told(job: ServingJob, code: int | None, log: TrainingLog, patience: Patience, what: str) -> str:

@@ -79,6 +79,7 @@ def test_definitions_hold_assets_checks_jobs_and_schedule() -> None:
         "source_files",
         *get_args(DatasetName),
         *get_args(CheckpointName),
+        "benchmark_scores",
     }
     job = defs.resolve_job_def("data")
     assert job.partitions_def is not None
@@ -86,6 +87,9 @@ def test_definitions_hold_assets_checks_jobs_and_schedule() -> None:
     training = defs.resolve_job_def("training")
     assert training.partitions_def is not None
     assert list(training.partitions_def.get_partition_keys()) == [*get_args(SourceName), "mmat_1m"]
+    evaluation = defs.resolve_job_def("evaluation")
+    assert evaluation.partitions_def is not None
+    assert list(evaluation.partitions_def.get_partition_keys()) == [*get_args(SourceName), "mmat_1m"]
     assert defs.resolve_schedule_def("weekly").job_name == "data"
 
 
