@@ -1,6 +1,5 @@
 """Benchmark scores: a mixture's students examined as in the paper, beside the student that they come from."""
 
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,10 +12,11 @@ from assets.build import RUN_ERRORS
 from assets.checkpoints import orr_checkpoint, rr_checkpoint
 from assets.evaluation_config import EvaluationConfig
 from assets.evaluation_metadata import describe_scores
+from assets.evaluation_reporting import ExaminationReporter
 from assets.partitions import MIXTURES, OWNERS
 from assets.records import CODE_VERSION_TAG, DATA_VERSION_TAG, input_tags, last_record
-from mmat_dagster.evaluation.board import Board, NothingToExamine, Plan
-from mmat_dagster.evaluation.examining import CODE, Examination
+from mmat_dagster.evaluation.board import Board, NothingToExamine, Plan, Scored
+from mmat_dagster.evaluation.examining import CODE
 from mmat_dagster.evaluation.hosts import HostingFailed, StudentHost
 from mmat_dagster.evaluation.results import read_scoreboard
 from mmat_dagster.fingerprints import code_fingerprint
@@ -29,7 +29,6 @@ from mmat_dagster.training.spec import BadRun, Student
 
 # What keeps one mixture from being scored, and no other.
 MIXTURE_ERRORS = (BadRun, HostingFailed, NothingToExamine, ScoringError)
-TELL_EVERY_S = 10.0
 CHECKPOINTS: tuple[CheckpointName, ...] = get_args(CheckpointName)
 SCORING_CODE = (*CODE, "scoring/*.py", "evaluation/*.py")
 
@@ -82,17 +81,21 @@ def _examine_mixture(context: dg.AssetExecutionContext, board: Board, plan: Plan
         context.log.warning(f"{name} is not examined: {why}")
     if not candidates:
         raise NothingToExamine("\n".join(missing.values()))
-    teller = _Teller(context.log)
     reused = 0
-    for scored in board.examine(plan, candidates, teller.tell):
-        result, figure = scored.result, scored.result.overall
-        reused += scored.is_reused
-        context.log.info(
-            f"{result.variant} on {result.title}: {figure.value:.2f} of {result.full_marks:g} "
-            f"({figure.interval.low:.2f} to {figure.interval.high:.2f}), {result.n} questions"
-            + (", examined before" if scored.is_reused else "")
-        )
+    with ExaminationReporter(context.log) as reporter:
+        for scored in board.examine(plan, candidates, reporter.report):
+            context.log.info(_told(scored))
+            reused += scored.is_reused
     _record(context, board, plan, missing, reused)
+
+
+def _told(scored: Scored) -> str:
+    result, figure = scored.result, scored.result.overall
+    return (
+        f"{result.variant} on {result.title}: {figure.value:.2f} of {result.full_marks:g} "
+        f"({figure.interval.low:.2f} to {figure.interval.high:.2f}), {result.n} questions"
+        + (", examined before" if scored.is_reused else "")
+    )
 
 
 def _record(context: dg.AssetExecutionContext, board: Board, plan: Plan, missing: dict[str, str], reused: int) -> None:
@@ -117,21 +120,3 @@ def _inputs(context: dg.AssetExecutionContext, board: Board, mixture: str) -> di
         if checkpoint is not None:
             tags |= input_tags(name, checkpoint.fingerprint, last_record(context, name, mixture))
     return tags
-
-
-class _Teller:
-    """Tells how far an examination is, every few seconds."""
-
-    def __init__(self, log: dg.DagsterLogManager) -> None:
-        self._log = log
-        self._told_at = time.monotonic()
-
-    def tell(self, examination: Examination, answered: int, score: float) -> None:
-        now = time.monotonic()
-        if now - self._told_at < TELL_EVERY_S:
-            return
-        self._told_at = now
-        self._log.info(
-            f"{examination.variant} on {examination.benchmark.title}: {answered} of {len(examination.questions)} "
-            f"answered, {100 * score / answered:.1f} % of the marks so far"
-        )
