@@ -81,9 +81,13 @@ def _examine_mixture(context: dg.AssetExecutionContext, board: Board, plan: Plan
         context.log.warning(f"{name} is not examined: {why}")
     if not candidates:
         raise NothingToExamine("\n".join(missing.values()))
+    asked, passed_over = board.ask(plan)
+    for name, why in passed_over.items():
+        context.log.warning(f"{name} is not asked: {why}")
+    missing |= passed_over
     reused = 0
     with ExaminationReporter(context.log) as reporter:
-        for scored in board.examine(plan, candidates, reporter.report):
+        for scored in board.examine(plan, candidates, asked, reporter.report):
             context.log.info(_told(scored))
             reused += scored.is_reused
     _record(context, board, plan, missing, reused)

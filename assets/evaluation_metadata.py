@@ -77,4 +77,6 @@ def _reach(result: Result) -> tuple[float, float]:
 
 
 def _reasons(missing: Mapping[str, str]) -> str:
-    return "| student | why |\n|---|---|\n" + "".join(f"| {name} | {why} |\n" for name, why in missing.items())
+    return "| student or benchmark | why |\n|---|---|\n" + "".join(
+        f"| {name} | {why} |\n" for name, why in missing.items()
+    )

@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from mmat_dagster.evaluation.tables import comparison_table, results_table, sign
 from mmat_dagster.evaluation.transcripts import to_markdown
 from mmat_dagster.interfaces import ChatTurn
 from mmat_dagster.scoring import BENCHMARKS
+from mmat_dagster.scoring.benchmark import ScoringError
 from mmat_dagster.training.checkpoints import obtain_checkpoint
 from mmat_dagster.training.executor import TrainingJob
 from mmat_dagster.training.mixtures import CheckpointName, Order
@@ -100,7 +102,8 @@ def plan(tmp_path: Path) -> Plan:
 def examined(store: LocalStore, host: ToldHost, plan: Plan) -> list[Scored]:
     board = Board(store=store, store_root=Path(store.root), host=host, tools=make_tools(EndlessOcr()))
     candidates, _ = board.candidates(plan)
-    return list(board.examine(plan, candidates, lambda examination, answered, score: None))
+    asked, _ = board.ask(plan)
+    return list(board.examine(plan, candidates, asked, lambda examination, answered, score: None))
 
 
 def test_base_orr_and_rr_are_examined_and_compared(store: LocalStore, plan: Plan) -> None:
@@ -132,7 +135,9 @@ def test_progress_tells_after_each_question_how_much_all_so_far_score(store: Loc
     board = Board(store=store, store_root=Path(store.root), host=knows("red", "blue"), tools=make_tools(EndlessOcr()))
     plan = replace(plan, variants=("orr",), concurrency=1)
     told: list[tuple[str, int, float]] = []
-    for _ in board.examine(plan, board.candidates(plan)[0], lambda *each: told.append((each[0].variant, *each[1:]))):
+    asked, _ = board.ask(plan)
+    candidates, _ = board.candidates(plan)
+    for _ in board.examine(plan, candidates, asked, lambda *each: told.append((each[0].variant, *each[1:]))):
         pass
     assert told == [("orr", 1, 1.0), ("orr", 2, 1.0), ("orr", 3, 2.0), ("orr", 4, 2.0)]
 
@@ -300,3 +305,43 @@ def test_a_transcript_is_shown_on_a_page_as_it_was_written(store: LocalStore, pl
     assert "&lt;/OPERATOR&gt;" in page.partition("\n")[0]
     assert page.count("```") == 2 * len(answer.messages)
     assert max(map(len, page.splitlines()[1:])) <= 110
+
+
+def test_a_folder_of_one_benchmark_is_not_taken_for_another(store: LocalStore, plan: Plan, tmp_path: Path) -> None:
+    other = tmp_path / "benchmarks" / "somebody_elses" / "data"
+    other.mkdir(parents=True)
+    (other / "test.jsonl").write_text('{"id": "1", "question": "?", "answer": "60"}\n')
+    board = Board(store=store, store_root=Path(store.root), host=knows(), tools=make_tools(EndlessOcr()))
+    asked, passed_over = board.ask(plan)
+    assert ([each.benchmark.name for each in asked], passed_over) == (["sample_vqa"], {})
+
+
+def test_a_table_of_vlmevalkit_in_the_folder_of_all_benchmarks_is_asked(
+    store: LocalStore, plan: Plan, tmp_path: Path
+) -> None:
+    rows = (tmp_path / "benchmarks" / "sample_vqa" / "sample_vqa.tsv").read_text().splitlines()
+    picture = rows[1].split("\t")[1]
+    (tmp_path / "benchmarks" / "MMStar.tsv").write_text(
+        "index\timage\tquestion\tA\tB\tanswer\tcategory\tl2_category\n"
+        f"0\t{picture}\tWhich colour?\tred\tblue\tA\tperception\tcolour\n"
+    )
+    board = Board(store=store, store_root=Path(store.root), host=knows(), tools=make_tools(EndlessOcr()))
+    asked, _ = board.ask(plan)
+    assert [each.benchmark.name for each in asked] == ["mmstar", "sample_vqa"]
+    assert [len(each.questions[0].images) for each in asked] == [1, 1]
+    assert all(not question.item.images for each in asked for question in each.questions)
+
+
+def test_a_benchmark_without_its_images_is_passed_over_unless_it_is_named(
+    store: LocalStore, plan: Plan, tmp_path: Path
+) -> None:
+    folder = tmp_path / "benchmarks" / "mathvision"
+    folder.mkdir()
+    record = {"id": "1", "question": "?", "options": [], "answer": "60", "image": "images/1.jpg"}
+    (folder / "test.jsonl").write_text(json.dumps({**record, "level": 2, "subject": "arithmetic"}) + "\n")
+    board = Board(store=store, store_root=Path(store.root), host=knows(), tools=make_tools(EndlessOcr()))
+    asked, passed_over = board.ask(plan)
+    assert [each.benchmark.name for each in asked] == ["sample_vqa"]
+    assert "images/1.jpg" in passed_over["mathvision"]
+    with pytest.raises(ScoringError, match="no question that can be asked"):
+        board.ask(replace(plan, benchmarks=("mathvision",)))

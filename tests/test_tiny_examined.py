@@ -66,7 +66,8 @@ def examined(folder: Path, benchmarks: Path, *variants: str) -> list[Scored]:
         limit=QUESTIONS,
     )
     candidates, _ = board.candidates(plan)
-    return list(board.examine(plan, candidates, lambda examination, answered, score: None))
+    asked, _ = board.ask(plan)
+    return list(board.examine(plan, candidates, asked, lambda examination, answered, score: None))
 
 
 def test_tiny_answers_twenty_questions_with_images_directly_and_as_an_agent(tmp_path: Path, benchmarks: Path) -> None:

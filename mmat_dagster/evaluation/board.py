@@ -74,6 +74,15 @@ Progress = Callable[[Examination, int, float], None]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A benchmark whose questions are ready; `unreadable` says of the others why they are not."""
+
+    benchmark: Benchmark
+    questions: Sequence[Question]
+    unreadable: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scored:
     """A result that is current now; `is_reused` says that an earlier run had examined it."""
 
@@ -90,18 +99,37 @@ class Board:
     host: StudentHost
     tools: Toolbox
 
-    def examine(self, plan: Plan, candidates: Sequence[Candidate], progress: Progress) -> Iterator[Scored]:
+    def ask(self, plan: Plan) -> tuple[list[Asked], dict[str, str]]:
+        """Return the benchmarks to ask, and why others that are there cannot be.
+
+        One that is asked for by name must be there: raises ScoringError where it is not, NothingToExamine where none is.
+        """
+        asked: list[Asked] = []
+        passed_over: dict[str, str] = {}
+        for name in _present(plan):
+            try:
+                asked.append(self._ask(plan, name))
+            except ScoringError as error:
+                if plan.benchmarks:
+                    raise
+                passed_over[name] = str(error)
+        if not asked:
+            raise NothingToExamine("\n".join(passed_over.values()))
+        return asked, passed_over
+
+    def examine(
+        self, plan: Plan, candidates: Sequence[Candidate], asked: Sequence[Asked], progress: Progress
+    ) -> Iterator[Scored]:
         """Yield the result of every candidate on every benchmark, and make them the mixture's current ones.
 
-        Raises NothingToExamine, ScoringError, HostingFailed, and what `examine` raises.
+        Raises HostingFailed, and what `examine` raises.
         """
-        asked = [self._ask(plan, name) for name in _present(plan)]
         for group in _by_weights(candidates):
             with ExitStack() as opened:
                 model: ChatModel | None = None
                 for candidate in group:
-                    for benchmark, questions, unreadable in asked:
-                        examination = self._examination(plan, candidate, benchmark, questions, unreadable)
+                    for each in asked:
+                        examination = self._examination(plan, candidate, each)
                         found = read_result(self.store, examination.folder)
                         if found is None:
                             model = model or opened.enter_context(self.host.serve(self._served(candidate)))
@@ -112,26 +140,23 @@ class Board:
                         self._keep(plan.mixture, scored.result)
                         yield scored
 
-    def _ask(self, plan: Plan, name: str) -> tuple[Benchmark, list[Question], dict[str, str]]:
+    def _ask(self, plan: Plan, name: str) -> Asked:
         benchmark = BENCHMARKS[name]
         shelf = ImageShelf(self.store_root)
-        items = islice(benchmark.items(_place(plan.folder, benchmark)), plan.limit)
+        place = _place(plan.folder, benchmark)
+        if place is None:
+            raise ScoringError(f"{plan.folder} holds nothing of {benchmark.title}. {benchmark.source}")
+        items = islice(benchmark.items(place), plan.limit)
         prepared = [prepare(item, shelf) for item in items]
         questions = [each for each in prepared if isinstance(each, Question)]
         unreadable = {each.where: each.problem for each in prepared if isinstance(each, Unreadable)}
         if not questions:
-            raise ScoringError(f"{benchmark.title} holds no question that can be asked. {benchmark.source}")
-        return benchmark, questions, unreadable
+            first = next((f": {where}: {problem}" for where, problem in unreadable.items()), "")
+            raise ScoringError(f"{benchmark.title} holds no question that can be asked{first}. {benchmark.source}")
+        return Asked(benchmark=benchmark, questions=questions, unreadable=unreadable)
 
-    def _examination(
-        self,
-        plan: Plan,
-        candidate: Candidate,
-        benchmark: Benchmark,
-        questions: Sequence[Question],
-        unreadable: Mapping[str, str],
-    ) -> Examination:
-        variant = candidate.variant
+    def _examination(self, plan: Plan, candidate: Candidate, asked: Asked) -> Examination:
+        variant, benchmark = candidate.variant, asked.benchmark
         return Examination(
             mixture=plan.mixture,
             variant=variant.name,
@@ -146,8 +171,8 @@ class Board:
                 max_turns=plan.max_turns,
             ),
             tools=self.tools,
-            questions=questions,
-            unreadable=unreadable,
+            questions=asked.questions,
+            unreadable=asked.unreadable,
             extractor=plan.extractor,
             concurrency=plan.concurrency,
         )
@@ -251,7 +276,7 @@ def _present(plan: Plan) -> list[str]:
     unknown = [name for name in plan.benchmarks if name not in BENCHMARKS]
     if unknown:
         raise NothingToExamine(f"{', '.join(unknown)} is no benchmark: it may be {', '.join(BENCHMARKS)}")
-    present = [name for name in BENCHMARKS if BENCHMARKS[name].is_in(_place(plan.folder, BENCHMARKS[name]))]
+    present = [name for name, benchmark in BENCHMARKS.items() if _is_in(plan.folder, benchmark)]
     wanted = list(plan.benchmarks) or present
     if not wanted:
         known = "\n".join(f"{benchmark.name}: {benchmark.source}" for benchmark in BENCHMARKS.values())
@@ -259,10 +284,18 @@ def _present(plan: Plan) -> list[str]:
     return wanted
 
 
-def _place(folder: Path, benchmark: Benchmark) -> Path:
-    """Return the benchmark's own folder, or the one that VLMEvalKit's files of all benchmarks lie in."""
+def _is_in(folder: Path, benchmark: Benchmark) -> bool:
+    place = _place(folder, benchmark)
+    return place is not None and benchmark.is_in(place)
+
+
+def _place(folder: Path, benchmark: Benchmark) -> Path | None:
+    """Return the benchmark's own folder, or VLMEvalKit's table of it in the folder of all; None where neither is."""
     own = folder / benchmark.name
-    return own if own.is_dir() else folder
+    if own.is_dir():
+        return own
+    tables = (path for path in sorted(folder.glob("*.tsv")) if benchmark.has_table(path.name))
+    return next(tables, None)
 
 
 def _about(examination: Examination, progress: Progress) -> Callable[[int, float], None]:

@@ -130,10 +130,10 @@ async def _session(examination: Examination, student: ChatModel) -> AsyncIterato
 
 async def _answer(examination: Examination, student: ChatModel, question: Question) -> Answer:
     said = await answer(question, student, examination.tools, examination.manner)
-    extraction = None
+    stated = said.response
     if examination.extractor is not None:
-        extraction = await extract_answer(question, said.response, examination.extractor)
-    verdict = examination.benchmark.judge(question.item, said.response, extraction, examination.rule)
+        stated = await extract_answer(question, said.response, examination.extractor) or said.response
+    verdict = examination.benchmark.judge(question.item, stated, rule=examination.rule)
     return _record(question, said, verdict)
 
 

@@ -1,7 +1,7 @@
 """Benchmark items as students are asked them: laid out like the questions that they learned from, images at hand."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmat_dagster.fingerprints import fingerprint
@@ -55,7 +55,8 @@ def prepare(item: Item | Unreadable, shelf: ImageShelf) -> Question | Unreadable
     except (OSError, UnreadableImage) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return Unreadable(where=item.id, problem=f"its image cannot be read: {why}")
-    return Question(item=item, text=lay_out_question(item), images=images)
+    # The bytes lie on the shelf: a benchmark's images are not held in memory.
+    return Question(item=replace(item, images=()), text=lay_out_question(item), images=images)
 
 
 def fingerprint_of(questions: Iterator[Question]) -> str:

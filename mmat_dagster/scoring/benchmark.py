@@ -116,9 +116,13 @@ class Benchmark(ABC):
     def items(self, folder: Path) -> Iterator[Item | Unreadable]:
         """Yield the items to ask, in the publisher's order, with their images.
 
-        `folder` is the benchmark's own, or holds VLMEvalKit's TSV file of it. Raises ScoringError where neither the
-        publisher's files nor a TSV file are there.
+        `folder` is the benchmark's own, or VLMEvalKit's TSV file of it. Raises ScoringError where neither the publisher's
+        files nor a TSV file are there.
         """
+
+    def has_table(self, name: str) -> bool:  # noqa: ARG002
+        """Say whether VLMEvalKit's table of this benchmark is called `name`; it has none of most own benchmarks."""
+        return False
 
     def is_in(self, folder: Path) -> bool:
         """Say whether the benchmark's files are in `folder`."""

@@ -71,6 +71,10 @@ class MathVision(Benchmark):
         source=source,
     )
 
+    def has_table(self, name: str) -> bool:
+        """Say whether VLMEvalKit's table of it is called `name`."""
+        return self.files.has_table(name)
+
     def items(self, folder: Path) -> Iterator[Item | Unreadable]:
         """Yield the problems of the test; a file of testmini may stand in the place of the folder."""
         return read_items(self.files, folder, _item)

@@ -63,6 +63,10 @@ class MathVista(Benchmark):
         source=source,
     )
 
+    def has_table(self, name: str) -> bool:
+        """Say whether VLMEvalKit's table of it is called `name`."""
+        return self.files.has_table(name)
+
     def items(self, folder: Path) -> Iterator[Item | Unreadable]:
         """Yield the questions of testmini."""
         return read_items(self.files, folder, _item)

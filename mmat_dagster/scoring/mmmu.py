@@ -84,6 +84,10 @@ class MMMU(Benchmark):
     )
     gold_files = Files(patterns=("answer_dict_val.json", *files.patterns[:3]), title=title, source=source)
 
+    def has_table(self, name: str) -> bool:
+        """Say whether VLMEvalKit's table of it is called `name`."""
+        return self.files.has_table(name)
+
     def items(self, folder: Path) -> Iterator[Item | Unreadable]:
         """Yield the questions of the validation split."""
         return read_items(self.files, folder, _item)

@@ -71,11 +71,17 @@ class ShippedBenchmark(Benchmark):
         found = self.find(folder)
         if not found:
             raise ScoringError(f"{folder} holds nothing of {self.title}. {self.source}")
-        files = ImageFiles(files_below(folder))
+        files = ImageFiles(files_below(folder.parent / "images" if folder.is_file() else folder))
         return chain.from_iterable(self._items(file, files) for file in found)
 
+    def has_table(self, name: str) -> bool:
+        """Say whether VLMEvalKit's table of this benchmark is called `name`."""
+        return any(fnmatch(f"/{name}".lower(), pattern) for pattern in self.patterns if pattern.endswith(".tsv"))
+
     def find(self, folder: Path) -> list[Path]:
-        """Return the files of the benchmark below a folder; none where there are none."""
+        """Return the files of the benchmark below a folder, or the one that it is; none where there are none."""
+        if folder.is_file():
+            return [folder]
         files = [file for file in files_below(folder) if file.suffix.lower() in SUFFIXES]
         for pattern in self.patterns:
             named = [file for file in files if fnmatch(f"/{file.relative_to(folder)}".lower(), pattern.lower())]

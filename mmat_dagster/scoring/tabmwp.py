@@ -93,6 +93,10 @@ class TabMWP(Benchmark):
     rules = (PROMPTED, FINETUNED)
     files = Files(patterns=("problems_test.json", "problems_test*.json", "*TabMWP*.tsv"), title=title, source=source)
 
+    def has_table(self, name: str) -> bool:
+        """Say whether VLMEvalKit's table of it is called `name`."""
+        return self.files.has_table(name)
+
     def items(self, folder: Path) -> Iterator[Item | Unreadable]:
         """Yield the problems, each with the picture of its table."""
         return read_items(self.files, folder, _item)

@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
@@ -36,6 +37,10 @@ class Files:
     patterns: tuple[str, ...]
     title: str
     source: str
+
+    def has_table(self, name: str) -> bool:
+        """Say whether VLMEvalKit's table of the benchmark is called `name`."""
+        return any(fnmatchcase(name, pattern) for pattern in self.patterns if pattern.endswith(".tsv"))
 
     def find(self, place: Path) -> list[Path]:
         """Return the files of the first pattern that is in a folder, below or beside it; `place` itself if a file."""
