@@ -30,7 +30,7 @@ from mmat_dagster.training.spec import BadRun, Student
 # What keeps one mixture from being scored, and no other.
 MIXTURE_ERRORS = (BadRun, HostingFailed, NothingToExamine, ScoringError)
 CHECKPOINTS: tuple[CheckpointName, ...] = get_args(CheckpointName)
-SCORING_CODE = (*CODE, "scoring/*.py", "evaluation/*.py")
+SCORING_CODE = (*CODE, "evaluation/*.py")
 
 
 @dg.asset(

@@ -77,6 +77,5 @@ def _reach(result: Result) -> tuple[float, float]:
 
 
 def _reasons(missing: Mapping[str, str]) -> str:
-    return "| student or benchmark | why |\n|---|---|\n" + "".join(
-        f"| {name} | {why} |\n" for name, why in missing.items()
-    )
+    rows = "".join(f"| {name} | {why} |\n" for name, why in missing.items())
+    return f"| student or benchmark | why |\n|---|---|\n{rows}"

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmat_dagster.scoring.answer_measures import edit_distance, score_anls, score_exact_match, score_relaxed, score_vqa
+from mmat_dagster.scoring.answer_measures import score_anls, score_exact_match, score_relaxed, score_vqa
+from mmat_dagster.scoring.edit_distance import edit_distance
 from mmat_dagster.scoring.vqa_wording import normalise_answer
 
 words = st.text("abc ", max_size=12)

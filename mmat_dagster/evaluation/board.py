@@ -102,7 +102,7 @@ class Board:
     def ask(self, plan: Plan) -> tuple[list[Asked], dict[str, str]]:
         """Return the benchmarks to ask, and why others that are there cannot be.
 
-        One that is asked for by name must be there: raises ScoringError where it is not, NothingToExamine where none is.
+        Raises ScoringError where one that is asked for by name is not there, NothingToExamine where none is.
         """
         asked: list[Asked] = []
         passed_over: dict[str, str] = {}

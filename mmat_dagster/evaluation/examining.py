@@ -18,7 +18,7 @@ from mmat_dagster.reasoning import Toolbox
 from mmat_dagster.scoring.benchmark import Benchmark, Judged, Verdict
 from mmat_dagster.scoring.statistics import bootstrap_metrics
 
-# What decides how a question is asked and an answer read, besides the benchmark's own file.
+# What decides how a question is asked, and an answer read and judged: rules share code.
 CODE = (
     "wire.py",
     "questions.py",
@@ -27,8 +27,7 @@ CODE = (
     "evaluation/extraction.py",
     "evaluation/questions.py",
     "evaluation/examining.py",
-    "scoring/benchmark.py",
-    "scoring/statistics.py",
+    "scoring/*.py",
     "prompts/rr_system.txt",
     "prompts/orr_system.txt",
     "prompts/extract_answer.txt",
@@ -66,7 +65,7 @@ class Examination:
         ]
         return fingerprint(
             [
-                code_fingerprint(*CODE, f"scoring/{type(self.benchmark).__module__.rpartition('.')[2]}.py"),
+                code_fingerprint(*CODE),
                 self.student,
                 self.checkpoint or "",
                 self.benchmark.name,

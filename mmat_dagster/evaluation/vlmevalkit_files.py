@@ -20,7 +20,8 @@ from pathlib import Path
 from mmat_dagster.decontamination.rows import Row
 from mmat_dagster.evaluation.cross_check import Findings, ToolScores
 from mmat_dagster.scoring.benchmark import Unreadable
-from mmat_dagster.scoring.shipped import as_text, field, rows_of
+from mmat_dagster.scoring.record_fields import as_text, field
+from mmat_dagster.scoring.shipped import rows_of
 
 EXACT = "exact_matching"
 FAILED = "Failed to obtain answer"

@@ -5,7 +5,7 @@
 
 from mmat_dagster.decontamination.rows import Row
 from mmat_dagster.scoring.benchmark import Item
-from mmat_dagster.scoring.shipped import field
+from mmat_dagster.scoring.record_fields import field
 from mmat_dagster.scoring.vlmevalkit import ChoiceBenchmark, choice_item, download
 
 

@@ -8,6 +8,7 @@ VQA accuracy       TextVQA, VQAv2: of ten people's answers, three that agree are
 
 from collections.abc import Sequence
 
+from mmat_dagster.scoring.edit_distance import edit_distance
 from mmat_dagster.scoring.vqa_wording import normalise_answer
 
 # An answer of which less than this is right is wrong.
@@ -42,29 +43,6 @@ def score_vqa(answer: str, golds: Sequence[str]) -> float:
     agreeing = told.count(said)
     shares = [min(1.0, (agreeing - (gold == said)) / AGREEING) for gold in told]
     return sum(shares) / len(shares) if shares else 0.0
-
-
-def edit_distance(one: str, other: str) -> int:
-    """Return how many letters must be put in, taken out or changed (Levenshtein).
-
-    The columns of the table are held in bits, one for each letter of `one` (Myers, J. ACM 46(3); Hyyrö's variant).
-    """
-    if not one or not other:
-        return len(one) + len(other)
-    everywhere, last = (1 << len(one)) - 1, 1 << (len(one) - 1)
-    places: dict[str, int] = {}
-    for at, letter in enumerate(one):
-        places[letter] = places.get(letter, 0) | 1 << at
-    rising, falling, distance = everywhere, 0, len(one)
-    for letter in other:
-        equal = places.get(letter, 0)
-        across = (((equal & rising) + rising) ^ rising) | equal | falling
-        higher, lower = falling | ~(across | rising) & everywhere, rising & across
-        distance += bool(higher & last) - bool(lower & last)
-        higher = (higher << 1 | 1) & everywhere
-        lower = lower << 1 & everywhere
-        rising, falling = lower | ~(equal | falling | higher) & everywhere, higher & (equal | falling)
-    return distance
 
 
 def _squeezed(answer: str) -> str:

@@ -116,8 +116,8 @@ class Benchmark(ABC):
     def items(self, folder: Path) -> Iterator[Item | Unreadable]:
         """Yield the items to ask, in the publisher's order, with their images.
 
-        `folder` is the benchmark's own, or VLMEvalKit's TSV file of it. Raises ScoringError where neither the publisher's
-        files nor a TSV file are there.
+        `folder` is the benchmark's own, or VLMEvalKit's TSV file of it. Raises ScoringError where it holds neither the
+        publisher's files nor such a table.
         """
 
     def has_table(self, name: str) -> bool:  # noqa: ARG002

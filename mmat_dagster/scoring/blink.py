@@ -34,7 +34,7 @@ from mmat_dagster.scoring.benchmark import (
     percent,
 )
 from mmat_dagster.scoring.option_letters import LETTERS
-from mmat_dagster.scoring.shipped import RecordError, as_text, field
+from mmat_dagster.scoring.record_fields import RecordError, as_text, field
 from mmat_dagster.scoring.vlmevalkit import ChoiceBenchmark, choice_item, download
 from mmat_dagster.sources import json_files
 

@@ -22,7 +22,8 @@ from mmat_dagster.decontamination.image_files import ImageFiles
 from mmat_dagster.decontamination.rows import Row
 from mmat_dagster.scoring.benchmark import Item, ScoringError, Verdict
 from mmat_dagster.scoring.english_words import cut_words
-from mmat_dagster.scoring.shipped import ShippedBenchmark, as_text, field, needed
+from mmat_dagster.scoring.record_fields import as_text, field, needed
+from mmat_dagster.scoring.shipped import ShippedBenchmark
 from mmat_dagster.scoring.vqa_wording import normalise_answer
 
 CHARACTERS = "f1-recall"

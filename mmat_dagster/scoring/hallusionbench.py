@@ -18,7 +18,8 @@ from typing import ClassVar, Self
 
 from mmat_dagster.decontamination.rows import Row
 from mmat_dagster.scoring.benchmark import Item, Judged, Output, Scores, Verdict, by_category, percent
-from mmat_dagster.scoring.shipped import RecordError, ShippedBenchmark, field, needed
+from mmat_dagster.scoring.record_fields import RecordError, field, needed
+from mmat_dagster.scoring.shipped import ShippedBenchmark
 from mmat_dagster.scoring.vlmevalkit import download, hit
 from mmat_dagster.scoring.vqa_wording import strip_punctuation
 

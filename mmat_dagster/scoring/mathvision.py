@@ -18,17 +18,8 @@ from pathlib import Path
 from mmat_dagster.decontamination.rows import Broken, Row, read_rows
 from mmat_dagster.scoring.benchmark import Benchmark, Item, Output, ScoringError, Unreadable, Verdict
 from mmat_dagster.scoring.latex_numbers import Number, read_number
-from mmat_dagster.scoring.tsv_items import (
-    LETTERS,
-    Files,
-    RecordError,
-    as_text,
-    choices_of,
-    needed,
-    read_items,
-    text,
-    without_marks,
-)
+from mmat_dagster.scoring.record_fields import RecordError, as_text, field, needed
+from mmat_dagster.scoring.tsv_items import LETTERS, Files, choices_of, read_items, without_marks
 from mmat_dagster.sources.wording import guess_answer_type
 
 _ANSWER_IS = ("the final answer is", "the answer is", "the correct answer is", "the answer should be")
@@ -246,10 +237,10 @@ def _option(item: Item, gold: str) -> str:
 
 
 def _item(row: Row) -> Item:
-    choices, answer = choices_of(row), text(row, "answer")
-    subject, level = text(row, "subject", "category"), text(row, "level").removesuffix(".0")
+    choices, answer = choices_of(row), field(row, "answer")
+    subject, level = field(row, "subject", "category"), field(row, "level").removesuffix(".0")
     return Item(
-        id=text(row, "id", "index") or row.name,
+        id=field(row, "id", "index") or row.name,
         question=without_marks(needed(row, "question")),
         gold=(answer,) if answer else (),
         answer_type="option_letter" if choices else guess_answer_type(answer),
@@ -280,7 +271,7 @@ def _outputs(row: Row | Broken, known: dict[str, Item]) -> Iterator[Output | Unr
 def _output(row: Row, known: dict[str, Item]) -> Output:
     item = known.get(needed(row, "id"))
     if item is None or not item.gold:
-        raise RecordError(f"there is no gold answer for {text(row, 'id')!r}")
+        raise RecordError(f"there is no gold answer for {field(row, 'id')!r}")
     answer, correct = row.fields.get("model_answer"), row.fields.get("correct")
     if answer is None and row.fields.get("response") is None:
         raise RecordError("the record has no response and no model_answer")

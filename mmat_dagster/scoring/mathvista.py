@@ -22,17 +22,8 @@ from mmat_dagster.decontamination.rows import Broken, Row, read_rows
 from mmat_dagster.schema import AnswerType
 from mmat_dagster.scoring.benchmark import Benchmark, Item, Output, ScoringError, Unreadable, Verdict
 from mmat_dagster.scoring.edit_distance import nearest
-from mmat_dagster.scoring.tsv_items import (
-    LETTERS,
-    Files,
-    RecordError,
-    as_list,
-    as_text,
-    choices_of,
-    needed,
-    read_items,
-    text,
-)
+from mmat_dagster.scoring.record_fields import RecordError, as_text, field, needed
+from mmat_dagster.scoring.tsv_items import LETTERS, Files, as_list, choices_of, read_items
 
 TODAY, FIRST = "mathvista", "mathvista-2023"
 
@@ -96,7 +87,7 @@ class MathVista(Benchmark):
 
     def _known(self, outputs: Path, gold: Path | None) -> dict[str, Row]:
         rows = chain.from_iterable(map(read_rows, self.files.find_gold(outputs, gold)))
-        return {text(row, "pid") or row.name: row for row in rows if isinstance(row, Row)}
+        return {field(row, "pid") or row.name: row for row in rows if isinstance(row, Row)}
 
 
 def predict(item: Item, extraction: str, rule: str) -> str | None:
@@ -158,17 +149,17 @@ def _bare(stated: str) -> str:
 
 
 def _item(row: Row) -> Item:
-    facts = {name: text(row, name) for name in ("question_type", "answer_type", "precision")}
-    choices, answer = choices_of(row), text(row, "answer")
+    facts = {name: field(row, name) for name in ("question_type", "answer_type", "precision")}
+    choices, answer = choices_of(row), field(row, "answer")
     facts["question_type"] = facts["question_type"] or ("multi_choice" if choices else "free_form")
     facts["precision"] = _places(facts["precision"], answer)
     return Item(
-        id=text(row, "pid", "index") or row.name,
+        id=field(row, "pid", "index") or row.name,
         question=_bare_question(needed(row, "question", "query")),
         gold=_gold(row, choices, answer),
         answer_type=_ANSWER_TYPES.get(facts["answer_type"], "free_text") if not choices else "option_text",
         choices=choices,
-        unit=text(row, "unit") or None,
+        unit=field(row, "unit") or None,
         groups={grouping: names for grouping in GROUPINGS if (names := _names(row, grouping))},
         facts=facts,
     )
@@ -176,7 +167,7 @@ def _item(row: Row) -> Item:
 
 def _gold(row: Row, choices: Sequence[str], answer: str) -> tuple[str, ...]:
     """Return the gold answer; that of a choice is its text, also where a table tells its letter."""
-    letter = text(row, "answer_option") or answer
+    letter = field(row, "answer_option") or answer
     if choices and answer not in choices and len(letter) == 1 and LETTERS.find(letter) < len(choices):
         return (choices[LETTERS.index(letter)],) if letter in LETTERS else (answer,)
     return (answer,) if answer else ()
@@ -224,7 +215,7 @@ def _outputs(row: Row | Broken, known: dict[str, Row]) -> Iterator[Output | Unre
 
 
 def _output(row: Row, known: dict[str, Row]) -> Output:
-    gold = known.get(text(row, "pid") or row.name)
+    gold = known.get(field(row, "pid") or row.name)
     item = _item(Row(fields={**gold.fields, **row.fields}, name=row.name, number=row.number) if gold else row)
     if not item.gold:
         raise RecordError("there is no gold answer for the record")

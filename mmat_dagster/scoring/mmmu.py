@@ -20,18 +20,8 @@ from pathlib import Path
 
 from mmat_dagster.decontamination.rows import Broken, Row, read_rows
 from mmat_dagster.scoring.benchmark import Benchmark, Item, Output, ScoringError, Unreadable, Verdict
-from mmat_dagster.scoring.tsv_items import (
-    LETTERS,
-    Files,
-    RecordError,
-    as_list,
-    as_text,
-    choices_of,
-    needed,
-    read_items,
-    text,
-    without_marks,
-)
+from mmat_dagster.scoring.record_fields import RecordError, as_text, field, needed
+from mmat_dagster.scoring.tsv_items import LETTERS, Files, as_list, choices_of, read_items, without_marks
 from mmat_dagster.sources import json_files
 from mmat_dagster.sources.wording import guess_answer_type
 
@@ -224,7 +214,7 @@ def _records(file: Path) -> Iterator[Row | Broken]:
         if isinstance(row, Broken):
             yield row
         elif "response" in row.fields:
-            number = text(row, "no") or str(row.number)
+            number = field(row, "no") or str(row.number)
             fields = {"id": f"validation_{file.parent.name}_{number}", **row.fields}
             yield Row(fields=fields, name=row.name, number=row.number)
 
@@ -240,7 +230,7 @@ def _output(row: Row | Broken) -> Output | Unreadable:
             raise RecordError("the record has no answer")
         if isinstance(listed, dict) and not choices:
             raise RecordError("the record has no options")
-        return Output(item=replace(item, question=text(row, "question")), response=as_text(row.fields["response"]))
+        return Output(item=replace(item, question=field(row, "question")), response=as_text(row.fields["response"]))
     except RecordError as error:
         return Unreadable(where=row.name, problem=str(error))
 
@@ -261,29 +251,29 @@ def _gold_item(row: Row) -> Item | None:
 
 
 def _item(row: Row) -> Item | None:
-    if text(row, "split") not in {"", "validation"}:
+    if field(row, "split") not in {"", "validation"}:
         return None
     choices, gold = choices_of(row), _golds(row)
     id_ = _id(row)
-    is_choice = text(row, "question_type") == "multiple-choice" or (not text(row, "question_type") and bool(choices))
+    is_choice = field(row, "question_type") == "multiple-choice" or (not field(row, "question_type") and bool(choices))
     return Item(
         id=id_,
         question=without_marks(needed(row, "question")),
         gold=gold,
         answer_type="option_letter" if is_choice else guess_answer_type(gold[0] if gold else ""),
         choices=choices if is_choice else (),
-        groups=_groups(id_, text(row, "category")),
+        groups=_groups(id_, field(row, "category")),
         facts={"question_type": "multiple-choice" if is_choice else "short-answer"},
     )
 
 
 def _golds(row: Row) -> tuple[str, ...]:
-    answer = text(row, "answer")
+    answer = field(row, "answer")
     return as_list(row.fields.get("answer")) or ((answer,) if answer and answer != "?" else ())
 
 
 def _id(row: Row) -> str:
-    ids = [id_ for name in ("id", "index") if (id_ := text(row, name))]
+    ids = [id_ for name in ("id", "index") if (id_ := field(row, name))]
     return next((id_ for id_ in ids if _ID.fullmatch(id_)), next(iter(ids), row.name))
 
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 from mmat_dagster.decontamination.rows import Row
 from mmat_dagster.scoring import option_letters
 from mmat_dagster.scoring.benchmark import Item, Output, Verdict
-from mmat_dagster.scoring.shipped import field
+from mmat_dagster.scoring.record_fields import field
 from mmat_dagster.scoring.vlmevalkit import ChoiceBenchmark, choice_item, download
 
 FIRST_LETTER = "first-letter"

@@ -16,7 +16,8 @@ from typing import ClassVar
 
 from mmat_dagster.decontamination.rows import Row
 from mmat_dagster.scoring.benchmark import Item, Judged, Scores, Verdict
-from mmat_dagster.scoring.shipped import ShippedBenchmark, as_text, field, needed
+from mmat_dagster.scoring.record_fields import as_text, field, needed
+from mmat_dagster.scoring.shipped import ShippedBenchmark
 from mmat_dagster.scoring.vlmevalkit import download, hit
 
 FORMULAS = "Handwritten Mathematical Expression Recognition"

@@ -9,7 +9,7 @@ The publisher's file has questions without options too, which want a word or a n
 from mmat_dagster.decontamination.rows import Row
 from mmat_dagster.questions import normalise_question
 from mmat_dagster.scoring.benchmark import Item, Verdict
-from mmat_dagster.scoring.shipped import field, needed
+from mmat_dagster.scoring.record_fields import field, needed
 from mmat_dagster.scoring.vlmevalkit import ChoiceBenchmark, choice_item, choices_of, download
 from mmat_dagster.sources.wording import guess_answer_type, strip_instructions
 

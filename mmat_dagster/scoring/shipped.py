@@ -6,7 +6,6 @@
 Rows stand in JSON, JSON Lines, Parquet, TSV, CSV or Excel files. What cannot be used is told, its neighbours are kept.
 """
 
-import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -19,6 +18,7 @@ from mmat_dagster.decontamination import fields
 from mmat_dagster.decontamination.image_files import ImageFiles
 from mmat_dagster.decontamination.rows import FORMS, Broken, Row, read_rows
 from mmat_dagster.scoring.benchmark import Benchmark, Item, Output, ScoringError, Unreadable
+from mmat_dagster.scoring.record_fields import RecordError, as_text
 from mmat_dagster.scoring.spreadsheets import read_sheet
 
 SUFFIXES = (*FORMS, ".xlsx")
@@ -29,10 +29,6 @@ RESPONSES = (
 )
 # The gold's folder is looked for beside the outputs, and so many folders above.
 FOLDERS_ABOVE = 3
-
-
-class RecordError(ValueError):
-    """A record lacks what its benchmark's records have; the text says what."""
 
 
 class ShippedBenchmark(Benchmark):
@@ -197,26 +193,6 @@ def rows_of(file: Path) -> Iterator[Row | Unreadable]:
     """Yield the rows of a file, and what of it cannot be read."""
     for row in read_sheet(file) if file.suffix.lower() == ".xlsx" else read_rows(file):
         yield Unreadable(where=row.where, problem=row.problem) if isinstance(row, Broken) else row
-
-
-def as_text(value: object) -> str:
-    """Return a field's value as text; nothing for none, and for the NaN that stands for none in tables."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return value if isinstance(value, str) else str(value)
-
-
-def field(row: Row, *names: str) -> str:
-    """Return the first of these fields that says something; nothing where none does."""
-    return next((text for name in names if (text := as_text(row.fields.get(name)).strip())), "")
-
-
-def needed(row: Row, *names: str) -> str:
-    """Return the first of these fields that says something; raise RecordError where none does."""
-    text = field(row, *names)
-    if not text:
-        raise RecordError(f"the record has no {' or '.join(names)}")
-    return text
 
 
 def images_of(row: Row, beside: Path, files: ImageFiles) -> tuple[Path | bytes, ...]:

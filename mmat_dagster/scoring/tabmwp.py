@@ -35,7 +35,8 @@ from mmat_dagster.scoring.benchmark import (
     by_category,
     percent,
 )
-from mmat_dagster.scoring.tsv_items import Files, RecordError, as_text, choices_of, needed, read_items, text
+from mmat_dagster.scoring.record_fields import RecordError, as_text, field, needed
+from mmat_dagster.scoring.tsv_items import Files, choices_of, read_items
 
 PROMPTED, FINETUNED = "tabmwp", "tabmwp-finetuned"
 LETTERS = "ABCDEF"
@@ -256,7 +257,7 @@ def _output(row: Row, known: dict[str, Item]) -> Output:
     if "output" not in row.fields:
         raise RecordError("the record has no output")
     response = as_text(row.fields["output"])
-    item = known.get(text(row, "pid") or row.name) or _recorded_item(row)
+    item = known.get(field(row, "pid") or row.name) or _recorded_item(row)
     verdict = row.fields.get("true_false")
     return Output(
         item=item,
@@ -283,7 +284,7 @@ def _recorded_item(row: Row) -> Item:
     answer = needed(row, "answer")
     is_number = _NUMBER.match(re.sub(r"[,./]$", "", answer.removeprefix("$"))) is not None
     return Item(
-        id=text(row, "pid") or row.name,
+        id=field(row, "pid") or row.name,
         question="",
         gold=(answer,),
         answer_type="number" if is_number else "option_text",
@@ -302,26 +303,26 @@ def _recorded_unit(prediction: str, normal: str) -> str | None:
 
 
 def _item(row: Row) -> Item | None:
-    if text(row, "split") not in {"", "test", "test1k"}:
+    if field(row, "split") not in {"", "test", "test1k"}:
         return None
-    choices, answer = choices_of(row), text(row, "answer")
-    answer_type = _ANSWER_TYPES.get(text(row, "ans_type"), "word_or_phrase")
+    choices, answer = choices_of(row), field(row, "answer")
+    answer_type = _ANSWER_TYPES.get(field(row, "ans_type"), "word_or_phrase")
     return Item(
-        id=text(row, "pid", "index") or row.name,
+        id=field(row, "pid", "index") or row.name,
         question=needed(row, "question"),
         gold=(answer,) if answer else (),
         answer_type="option_text" if choices else answer_type,
         choices=choices,
-        unit=text(row, "unit") or None,
+        unit=field(row, "unit") or None,
         groups=_groups(row),
     )
 
 
 def _groups(row: Row) -> dict[str, tuple[str, ...]]:
-    grade = text(row, "grade")
+    grade = field(row, "grade")
     names = {
-        "ques_type": text(row, "ques_type"),
-        "ans_type": text(row, "ans_type"),
+        "ques_type": field(row, "ques_type"),
+        "ans_type": field(row, "ans_type"),
         "grade": ("grade_7_8" if grade in {"7", "8"} else "grade_1_6") if grade else "",
     }
     return {grouping: (name,) for grouping, name in names.items() if name}

@@ -6,7 +6,6 @@ Fields that hold lists may hold them written out as text: "['12 cm', '15 cm']".
 """
 
 import ast
-import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -18,16 +17,13 @@ from mmat_dagster.decontamination import fields
 from mmat_dagster.decontamination.image_files import ImageFiles
 from mmat_dagster.decontamination.rows import Broken, Row, read_rows
 from mmat_dagster.scoring.benchmark import Item, ScoringError, Unreadable
+from mmat_dagster.scoring.record_fields import RecordError, as_text
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # Gold is looked for in the folder of the outputs and so many above.
 FOLDERS_ABOVE = 3
 
 _MARK = re.compile(r"[ \t]?<image ?\d*>")
-
-
-class RecordError(ValueError):
-    """A record lacks what its benchmark's records have; the text says what."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,25 +72,6 @@ def read_items(
     return chain.from_iterable(
         _read(file, _images_below(place, file) if with_images else None, item_of) for file in found
     )
-
-
-def text(row: Row, *names: str) -> str:
-    """Return the first of these fields that says something; nothing where none does."""
-    values = (row.fields.get(name) for name in names)
-    return next((said for value in values if (said := as_text(value).strip())), "")
-
-
-def needed(row: Row, *names: str) -> str:
-    """Return the first of these fields that says something; raise RecordError where none does."""
-    said = text(row, *names)
-    if not said:
-        raise RecordError(f"the record has no {' or '.join(names)}")
-    return said
-
-
-def as_text(value: object) -> str:
-    """Return a value as text: nothing for none, and for the NaN that stands for none in tables."""
-    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
 
 
 def listed(row: Row, *names: str) -> tuple[str, ...]:

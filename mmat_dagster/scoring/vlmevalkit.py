@@ -15,7 +15,8 @@ from mmat_dagster.decontamination.rows import Row
 from mmat_dagster.scoring import option_letters
 from mmat_dagster.scoring.benchmark import Item, Output, Verdict
 from mmat_dagster.scoring.option_letters import LETTERS
-from mmat_dagster.scoring.shipped import RecordError, ShippedBenchmark, as_text, field, needed
+from mmat_dagster.scoring.record_fields import RecordError, as_text, field, needed
+from mmat_dagster.scoring.shipped import ShippedBenchmark
 from mmat_dagster.sources.wording import split_choices
 
 _LOG = re.compile(r"Match Log: (.*?)\.? ?", re.DOTALL)
