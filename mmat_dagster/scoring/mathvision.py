@@ -12,14 +12,15 @@ they follow.
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from mmat_dagster.decontamination.rows import Broken, Row, read_rows
+from mmat_dagster.decontamination.rows import Row, read_rows
 from mmat_dagster.scoring.benchmark import Benchmark, Item, Output, ScoringError, Unreadable, Verdict
 from mmat_dagster.scoring.latex_numbers import Number, read_number
 from mmat_dagster.scoring.record_fields import RecordError, as_text, field, needed
-from mmat_dagster.scoring.tsv_items import LETTERS, Files, choices_of, read_items, without_marks
+from mmat_dagster.scoring.tsv_items import LETTERS, Files, choices_of, read_items, read_outputs, without_marks
 from mmat_dagster.sources.wording import guess_answer_type
 
 _ANSWER_IS = ("the final answer is", "the answer is", "the correct answer is", "the answer should be")
@@ -78,7 +79,7 @@ class MathVision(Benchmark):
         if not any(isinstance(row, Row) and "id" in row.fields for row in rows):
             raise ScoringError(f"{path} is no file of outputs of {self.title}: no record has an id")
         known = {item.id: item for item in self._gold(path, gold) if isinstance(item, Item)}
-        return chain.from_iterable(_outputs(row, known) for row in rows)
+        return read_outputs(rows, partial(_output, known=known))
 
     def judge(self, item: Item, response: str, extraction: str | None = None, rule: str | None = None) -> Verdict:
         """Judge an answer by its text and its value, beside the gold answer and the option that it names."""
@@ -256,16 +257,6 @@ def _groups(subject: str, level: str) -> dict[str, tuple[str, ...]]:
     if level and subject:
         groups["subject by level"] = (f"{subject}_level{level}", f"level{level}_{subject}")
     return {grouping: names for grouping, names in groups.items() if names}
-
-
-def _outputs(row: Row | Broken, known: dict[str, Item]) -> Iterator[Output | Unreadable]:
-    if isinstance(row, Broken):
-        yield Unreadable(where=row.where, problem=row.problem)
-        return
-    try:
-        yield _output(row, known)
-    except RecordError as error:
-        yield Unreadable(where=row.name, problem=str(error))
 
 
 def _output(row: Row, known: dict[str, Item]) -> Output:

@@ -15,6 +15,7 @@ follows the last "answer is" stands for that, and the last number in it.
 import math
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from mmat_dagster.schema import AnswerType
 from mmat_dagster.scoring.benchmark import Benchmark, Item, Output, ScoringError, Unreadable, Verdict
 from mmat_dagster.scoring.edit_distance import nearest
 from mmat_dagster.scoring.record_fields import RecordError, as_text, field, needed
-from mmat_dagster.scoring.tsv_items import LETTERS, Files, as_list, choices_of, read_items
+from mmat_dagster.scoring.tsv_items import LETTERS, Files, as_list, choices_of, read_items, read_outputs
 
 TODAY, FIRST = "mathvista", "mathvista-2023"
 
@@ -68,7 +69,7 @@ class MathVista(Benchmark):
         if not any(isinstance(row, Row) and row.fields.keys() & {"response", "extraction"} for row in rows):
             raise ScoringError(f"{path} is no output file of {self.title}: no record has a response or an extraction")
         known = {} if all(map(_is_whole, rows)) else self._known(path, gold)
-        return chain.from_iterable(_outputs(row, known) for row in rows)
+        return read_outputs(rows, partial(_output, known=known))
 
     def judge(self, item: Item, response: str, extraction: str | None = None, rule: str | None = None) -> Verdict:
         """Judge an answer: the prediction made of it must be the gold answer, letter by letter."""
@@ -202,16 +203,6 @@ def _output_file(path: Path) -> Path:
 
 def _is_whole(row: Row | Broken) -> bool:
     return isinstance(row, Broken) or {"answer", "metadata", "question_type"} <= row.fields.keys()
-
-
-def _outputs(row: Row | Broken, known: dict[str, Row]) -> Iterator[Output | Unreadable]:
-    if isinstance(row, Broken):
-        yield Unreadable(where=row.where, problem=row.problem)
-        return
-    try:
-        yield _output(row, known)
-    except RecordError as error:
-        yield Unreadable(where=row.name, problem=str(error))
 
 
 def _output(row: Row, known: dict[str, Row]) -> Output:

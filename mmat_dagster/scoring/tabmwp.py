@@ -18,7 +18,7 @@ lot, for a letter that none has, the recorded prediction tells what was drawn.
 import random
 import re
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from functools import partial
 from pathlib import Path
 
 from mmat_dagster.decontamination.rows import Broken, Row, read_rows
@@ -36,7 +36,7 @@ from mmat_dagster.scoring.benchmark import (
     percent,
 )
 from mmat_dagster.scoring.record_fields import RecordError, as_text, field, needed
-from mmat_dagster.scoring.tsv_items import Files, choices_of, read_items
+from mmat_dagster.scoring.tsv_items import Files, choices_of, read_items, read_outputs
 
 PROMPTED, FINETUNED = "tabmwp", "tabmwp-finetuned"
 LETTERS = "ABCDEF"
@@ -110,7 +110,7 @@ class TabMWP(Benchmark):
         if not any(isinstance(row, Row) and "output" in row.fields for row in rows):
             raise ScoringError(f"{path} is no file of results of {self.title}: no record has an output")
         known = {} if gold is None else self._known(gold)
-        return chain.from_iterable(_outputs(row, known) for row in rows)
+        return read_outputs(rows, partial(_output, known=known))
 
     def judge(self, item: Item, response: str, extraction: str | None = None, rule: str | None = None) -> Verdict:
         """Judge an answer: prediction and gold must have the same normal form, whatever the case."""
@@ -241,16 +241,6 @@ def _record(pid: str, record: object, number: int) -> Row | Broken:
     if isinstance(record, dict):
         return Row(fields=record, name=pid, number=number)
     return Broken(where=pid, problem="the record is no object")
-
-
-def _outputs(row: Row | Broken, known: dict[str, Item]) -> Iterator[Output | Unreadable]:
-    if isinstance(row, Broken):
-        yield Unreadable(where=row.where, problem=row.problem)
-        return
-    try:
-        yield _output(row, known)
-    except RecordError as error:
-        yield Unreadable(where=row.name, problem=str(error))
 
 
 def _output(row: Row, known: dict[str, Item]) -> Output:

@@ -7,7 +7,7 @@ Fields that hold lists may hold them written out as text: "['12 cm', '15 cm']".
 
 import ast
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import chain
@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from mmat_dagster.decontamination import fields
 from mmat_dagster.decontamination.image_files import ImageFiles
 from mmat_dagster.decontamination.rows import Broken, Row, read_rows
-from mmat_dagster.scoring.benchmark import Item, ScoringError, Unreadable
+from mmat_dagster.scoring.benchmark import Item, Output, ScoringError, Unreadable
 from mmat_dagster.scoring.record_fields import RecordError, as_text
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -72,6 +72,18 @@ def read_items(
     return chain.from_iterable(
         _read(file, _images_below(place, file) if with_images else None, item_of) for file in found
     )
+
+
+def read_outputs(rows: Iterable[Row | Broken], output_of: Callable[[Row], Output]) -> Iterator[Output | Unreadable]:
+    """Yield the outputs of records; `output_of` raises RecordError for a broken one."""
+    for row in rows:
+        if isinstance(row, Broken):
+            yield Unreadable(where=row.where, problem=row.problem)
+            continue
+        try:
+            yield output_of(row)
+        except RecordError as error:
+            yield Unreadable(where=row.name, problem=str(error))
 
 
 def listed(row: Row, *names: str) -> tuple[str, ...]:
