@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -26,9 +27,13 @@ KEY = "sk-a-key-that-must-not-appear-anywhere"
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "sources"
 
 
+def local_instance(folder: Path) -> AbstractContextManager[dg.DagsterInstance]:
+    return dg.DagsterInstance.local_temp(str(folder), overrides={"telemetry": {"enabled": False}})
+
+
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.local_temp(str(tmp_path), overrides={"telemetry": {"enabled": False}}) as local:
+    with local_instance(tmp_path) as local:
         yield local
 
 
@@ -126,17 +131,18 @@ def calculation(number: str) -> str:
     return json.dumps({"reason": "the product" if thought else "nothing is skipped", "thought": thought})
 
 
-@pytest.fixture
-def taught(
-    chat_server: ChatServer, instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Path, ChatServer]:
-    """Run the data job with the scripted server as the teacher; return the folder of the run."""
-    chat_server.script = scripted
-    write_tabmwp(tmp_path / "sources", 4)
-    for name, value in taught_by(chat_server, tmp_path).items():
-        monkeypatch.setenv(name, value)
-    assert materialize(instance, taught_by(chat_server, tmp_path), partition_key="tabmwp").success
-    return tmp_path, chat_server
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, ChatServer]]:
+    """Run the data job once with the scripted server as the teacher; yield the folder of the run."""
+    folder = tmp_path_factory.mktemp("taught")
+    with ChatServer() as server, pytest.MonkeyPatch.context() as environment:
+        server.script = scripted
+        write_tabmwp(folder / "sources", 4)
+        for name, value in taught_by(server, folder).items():
+            environment.setenv(name, value)
+        with local_instance(folder) as instance:
+            assert materialize(instance, taught_by(server, folder), partition_key="tabmwp").success
+        yield folder, server
 
 
 def taught_by(server: ChatServer, folder: Path) -> dict[str, str]:
@@ -167,13 +173,12 @@ def test_a_chat_model_teaches_the_whole_graph(taught: tuple[Path, ChatServer]) -
     assert sum("cannot be used" in str(each.body["messages"][-1]["content"]) for each in server.received) == 2
 
 
-def test_what_was_asked_once_is_never_asked_again_whatever_is_built_anew(
-    taught: tuple[Path, ChatServer], instance: dg.DagsterInstance
-) -> None:
+def test_what_was_asked_once_is_never_asked_again_whatever_is_built_anew(taught: tuple[Path, ChatServer]) -> None:
     folder, server = taught
     asked, before = len(server.received), read(folder / "store", "orr_dialogues", "tabmwp")
     shutil.rmtree(folder / "store")
-    assert materialize(instance, taught_by(server, folder), partition_key="tabmwp").success
+    with local_instance(folder) as instance:
+        assert materialize(instance, taught_by(server, folder), partition_key="tabmwp").success
     assert read(folder / "store", "orr_dialogues", "tabmwp") == before
     assert (len(server.received), server.lookups) == (asked, 2)
 
@@ -210,6 +215,7 @@ def test_a_missing_key_is_one_clear_error(
     assert "export OPENAI_API_KEY" in str(failure.user_failure_data.description)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not (DATA / "tabmwp").is_dir(), reason="needs the published data")
 def test_real_sources_become_dialogues_and_the_absent_one_is_passed_over(
     instance: dg.DagsterInstance, tmp_path: Path

@@ -83,17 +83,17 @@ def test_tiny_answers_twenty_questions_with_images_directly_and_as_an_agent(tmp_
     assert agent.result.failures == {"malformed turn": QUESTIONS}
     assert agent.result.reminders == 2 * QUESTIONS
     assert all(each.messages[-1].role == "assistant" for each in read_answers(store, agent.result))
+    results_that_are_lost_are_answered_from_the_ledger(tmp_path, benchmarks, base)
 
 
-def test_an_evaluation_whose_results_are_lost_is_answered_from_the_ledger(tmp_path: Path, benchmarks: Path) -> None:
-    first = examined(tmp_path, benchmarks, "base")
-    for file in (tmp_path / "store" / "benchmark_scores").rglob("result.json"):
+def results_that_are_lost_are_answered_from_the_ledger(folder: Path, benchmarks: Path, first: Scored) -> None:
+    for file in (folder / "store" / "benchmark_scores").rglob("result.json"):
         file.unlink()
-    url = f"sqlite:///{tmp_path / 'ledger.sqlite'}"
+    url = f"sqlite:///{folder / 'ledger.sqlite'}"
     ledger = open_ledger(url)
     calls = ledger.account().calls
-    again = examined(tmp_path, benchmarks, "base")
-    assert [each.is_reused for each in again] == [False]
-    assert [each.result.figures for each in again] == [each.result.figures for each in first]
-    assert ledger.account().calls == calls == QUESTIONS
+    (again,) = examined(folder, benchmarks, "base")
+    assert not again.is_reused
+    assert again.result.figures == first.result.figures
+    assert ledger.account().calls == calls >= QUESTIONS
     close_ledger(url)
