@@ -1,4 +1,4 @@
-"""A store for tests of the viewer: a few dialogues with images, boxes, reflections, an audit, and texts that would harm."""
+"""A store for tests of the viewer: dialogues with images, boxes, reflections, an audit, and texts that would harm."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace

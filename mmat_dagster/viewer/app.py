@@ -16,7 +16,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from mmat_dagster.interfaces import LedgerError, Pictures, Store
-from mmat_dagster.schema import DatasetName, ImageRef, SourceName
+from mmat_dagster.schema import DatasetName, ImageRef
 from mmat_dagster.viewer import pages
 from mmat_dagster.viewer.catalogue import Catalogue
 from mmat_dagster.viewer.gallery import SIDES, Gallery, SizeName
@@ -224,7 +224,7 @@ def _lost(request: Request) -> Lost:
     query = request.query_params
     source, stage, reason = query.get("source"), query.get("stage"), query.get("reason")
     return Lost(
-        source=cast("SourceName", source) if source in SOURCES else None,
+        source=source if source in SOURCES else None,
         stage=cast("DatasetName", stage) if stage in get_args(DatasetName) else None,
         reason=reason or None,
     )

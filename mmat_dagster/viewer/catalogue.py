@@ -5,12 +5,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any
 
-from mmat_dagster.schema import ImageHome, ImageRef, SourceName
+from mmat_dagster.schema import ImageRef, SourceName
 from mmat_dagster.viewer.entries import Entry
 from mmat_dagster.viewer.index import indexed, reading
 from mmat_dagster.viewer.indexing import parts_of
@@ -131,12 +131,12 @@ class Catalogue:
         rows = self._rows(statement, [*asked.values, number])
         return int(rows[0][0]) if rows else 0
 
-    def _rows(self, statement: str, values: Iterable[object]) -> list[tuple[object, ...]]:
+    def _rows(self, statement: str, values: Sequence[str | float]) -> list[tuple[Any, ...]]:
         with reading(self._file) as connection:
             if connection is None:
                 return []
             try:
-                return connection.execute(statement, list(values)).fetchall()  # type: ignore[arg-type]
+                return connection.execute(statement, values).fetchall()
             except sqlite3.DatabaseError:  # it is just being made anew
                 return []
 
@@ -158,7 +158,7 @@ class _Question:
     place: str
     tables: str
     where: str
-    values: list[object]
+    values: list[str | float]
 
 
 def _question(wanted: Wanted) -> _Question | None:
@@ -187,7 +187,7 @@ def _question(wanted: Wanted) -> _Question | None:
     )
 
 
-def _conditions(wanted: Wanted) -> Iterable[tuple[str, object]]:
+def _conditions(wanted: Wanted) -> Iterable[tuple[str, str | float]]:
     if wanted.source:
         yield "d.source = ?", wanted.source
     if wanted.part:
@@ -204,21 +204,11 @@ def _conditions(wanted: Wanted) -> Iterable[tuple[str, object]]:
         yield "+d.score <= ?", wanted.max_score
 
 
-def _entry(row: tuple[object, ...]) -> Entry:
-    values = dict(zip(_NAMES, row, strict=True))
-    home, path, width, height = (values.pop(name) for name in ("home", "path", "width", "height"))
-    sha256 = values.pop("sha256")
-    image = None
-    if sha256 is not None and home in get_args(ImageHome):
-        image = ImageRef(
-            home=cast("ImageHome", home),
-            path=str(path),
-            sha256=str(sha256),
-            width=int(str(width)),
-            height=int(str(height)),
-        )
-    values["operators"] = tuple(str(values["operators"]).split())
-    return Entry(image=image, **values)  # type: ignore[arg-type]
+def _entry(row: tuple[Any, ...]) -> Entry:
+    told = dict(zip(_NAMES, row, strict=True))
+    where = {name: told.pop(name) for name in ("sha256", "home", "path", "width", "height")}
+    image = ImageRef(**where) if where["path"] is not None else None
+    return Entry(**{**told, "operators": tuple(told["operators"].split())}, image=image)
 
 
 _NAMES = (

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from mmat_dagster.schema import ImageRef
+from mmat_dagster.schema import ImageRef, SourceName
 from mmat_dagster.wire import RAG
 
 # The columns that are read for lists and for the index: all but the wire form and the teacher's raw replies.
@@ -29,7 +29,7 @@ class Entry:
 
     place: int
     id: str
-    source: str
+    source: SourceName
     part: str
     licence: str
     question: str
@@ -53,7 +53,7 @@ class Words:
     answer: str
 
 
-def entry_of(row: dict[str, Any], source: str, place: int, score: float | None) -> Entry:
+def entry_of(row: dict[str, Any], source: SourceName, place: int, score: float | None) -> Entry:
     """Return a row of the LISTED columns as a list shows it."""
     sample, images = row["sample"], row["images"]
     return Entry(

@@ -97,7 +97,7 @@ class Library:
         if part >= len(audits):
             return {}
         table = self._table(f"{AUDIT}/{source}/{audits[part].name}", ("id", "score"))
-        return dict(zip(table.column("id").to_pylist(), table.column("score").to_pylist(), strict=True))
+        return {row["id"]: row["score"] for row in table.to_pylist()}
 
     def rows(self, source: SourceName, part: Part, start: int = 0, count: int | None = None) -> list[dict[str, Any]]:
         """Return what lists and the index need of a part's dialogues."""
@@ -145,7 +145,9 @@ class Library:
             if skip < held and len(found) < count:
                 key = f"{parts.folder(manifest.dataset, manifest.source)}/{part.name}.rejected"
                 table = self._table(key)
-                chosen = table if lost.reason is None else table.filter(pc.equal(table["reason"], lost.reason))
+                chosen = (
+                    table if lost.reason is None else table.filter(pc.equal(table["reason"], pa.scalar(lost.reason)))
+                )
                 found += from_table(chosen.slice(skip, count - len(found)), Rejection)
             skip = max(0, skip - held)
         return found
