@@ -114,7 +114,8 @@ def measure(root: Path, cache: Path, port: int, process: "subprocess.Popen[str]"
     timed("first page again, index being built", lambda: fetch("/dialogues"), REPEATS)
     timed("last page, index being built", lambda: fetch("/dialogues", before=1 << 61), REPEATS)
     total = wait(root, cache)
-    print(f"{'index complete':<42} {time.perf_counter() - begun:8.1f} s, {index_megabytes(root, cache):.0f} MB", flush=True)
+    took = time.perf_counter() - begun
+    print(f"{'index complete':<42} {took:8.1f} s, {index_megabytes(root, cache):.0f} MB", flush=True)
     middle = (2 << 48) | ((total // len(SOURCES) // PART_ROWS // 2) << 24)
     pages = {
         "first page": {},
