@@ -49,5 +49,7 @@ def find_chromium() -> str:
     found = named or next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
     if found is None or shutil.which(found) is None:
         told = "no browser: install chromium, or name one in MMAT_CHROMIUM"
-        pytest.fail(told) if REQUIRED else pytest.skip(told)
+        if REQUIRED:
+            pytest.fail(told)
+        pytest.skip(told)
     return found

@@ -99,8 +99,8 @@ def test_the_page_shows_tokens_dollars_and_no_key(taught: tuple[Job, TeacherServ
         index=tmp_path / "index.sqlite",
         find_exchanges=lambda rationale: exchanges_of(job, rationale),
     )
-    client = TestClient(create_app(viewed), base_url="http://localhost")
-    page = client.get("/ledger", params={"id": rationales_of(job)[0].sample.id}).text
+    with TestClient(create_app(viewed), base_url="http://localhost") as client:
+        page = client.get("/ledger", params={"id": rationales_of(job)[0].sample.id}).text
     assert "scripted" in page
     assert "rationales of tabmwp" in page
     assert "$" in page
