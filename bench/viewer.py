@@ -43,7 +43,7 @@ def main() -> None:
         cache = root.parent / "cache"
         if not root.exists():
             timed("generated", lambda: generate(root, options.dialogues))
-        index_file(root, cache).unlink(missing_ok=True)
+        print(f"{len(indexed(index_file(root, cache)))} parts are in the index of an earlier run", flush=True)
         with serving(root, cache) as (port, process):
             measure(root, cache, port, process)
 
@@ -109,15 +109,20 @@ def measure(root: Path, cache: Path, port: int, process: "subprocess.Popen[str]"
         assert answer.status == 200, (answer.status, path, query)
         return text
 
+    def timed_page(name: str, path: str, repeats: int = REPEATS, **query: object) -> None:
+        before = cpu_seconds(process.pid)
+        timed(name, lambda: fetch(path, **query), repeats)
+        print(f"{'':<42} {(cpu_seconds(process.pid) - before) / repeats:8.3f} s of the server's CPU", flush=True)
+
     begun = time.perf_counter()
-    timed("first page, cold, without index", lambda: fetch("/dialogues"))
-    timed("first page again, index being built", lambda: fetch("/dialogues"), REPEATS)
-    timed("last page, index being built", lambda: fetch("/dialogues", before=1 << 61), REPEATS)
+    timed_page("first page, cold, without index", "/dialogues", 1)
+    timed_page("first page again, index being built", "/dialogues")
+    timed_page("last page, index being built", "/dialogues", before=1 << 61)
     total = wait(root, cache)
     took = time.perf_counter() - begun
     print(f"{'index complete':<42} {took:8.1f} s, {index_megabytes(root, cache):.0f} MB", flush=True)
     middle = (2 << 48) | ((total // len(SOURCES) // PART_ROWS // 2) << 24)
-    pages = {
+    pages: dict[str, dict[str, object]] = {
         "first page": {},
         "deep page (middle)": {"after": middle},
         "last page": {"before": 1 << 61},
@@ -133,10 +138,10 @@ def measure(root: Path, cache: Path, port: int, process: "subprocess.Popen[str]"
         "search: nothing": {"words": "unheard-of"},
     }
     for name, query in pages.items():
-        timed(name, lambda query=query: fetch("/dialogues", **query), REPEATS)  # type: ignore[misc]
-    timed("a dialogue, cold part", lambda: fetch("/dialogue", id=f"the_cauldron/{total // 10}"))
-    timed("a dialogue, warm part", lambda: fetch("/dialogue", id=f"the_cauldron/{total // 10 + 1}"), REPEATS)
-    timed("a dialogue in a search", lambda: fetch("/dialogue", id=f"infoseek/{total // 10}", words="harbour"), REPEATS)
+        timed_page(name, "/dialogues", **query)
+    timed_page("a dialogue, cold part", "/dialogue", 1, id=f"the_cauldron/{total // 10}")
+    timed_page("a dialogue, warm part", "/dialogue", id=f"the_cauldron/{total // 10 + 1}")
+    timed_page("a dialogue in a search", "/dialogue", id=f"infoseek/{total // 10}", words="harbour")
     print(f"{'memory of the server, at most':<42} {peak_megabytes(process.pid):8.0f} MB")
 
 
@@ -158,6 +163,12 @@ def peak_megabytes(pid: int) -> float:
     """Return the most memory that a process has held."""
     peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     return int(peak[1]) / 1000 if peak else 0.0
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process has taken, without its children's."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def timed(name: str, work: Callable[[], object], repeats: int = 1) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
@@ -318,6 +318,7 @@ def test_no_text_of_the_data_becomes_markup(harmful: TestClient, address: str) -
     Markup(harmful.get(address).text).check()
 
 
+@settings(max_examples=25)
 @given(
     st.dictionaries(
         st.sampled_from("id at after before source part operator reflection teacher words stage reason skip".split()),
