@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pyarrow as pa
@@ -109,7 +110,7 @@ def measure(root: Path, cache: Path, port: int, process: "subprocess.Popen[str]"
         assert answer.status == 200, (answer.status, path, query)
         return text
 
-    def timed_page(name: str, path: str, repeats: int = REPEATS, **query: object) -> None:
+    def timed_page(name: str, path: str, repeats: int = REPEATS, **query: Any) -> None:
         before = cpu_seconds(process.pid)
         timed(name, lambda: fetch(path, **query), repeats)
         print(f"{'':<42} {(cpu_seconds(process.pid) - before) / repeats:8.3f} s of the server's CPU", flush=True)
@@ -122,7 +123,7 @@ def measure(root: Path, cache: Path, port: int, process: "subprocess.Popen[str]"
     took = time.perf_counter() - begun
     print(f"{'index complete':<42} {took:8.1f} s, {index_megabytes(root, cache):.0f} MB", flush=True)
     middle = (2 << 48) | ((total // len(SOURCES) // PART_ROWS // 2) << 24)
-    pages: dict[str, dict[str, object]] = {
+    pages: dict[str, dict[str, Any]] = {
         "first page": {},
         "deep page (middle)": {"after": middle},
         "last page": {"before": 1 << 61},

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
+from mmat_dagster.cli import run
 from mmat_dagster.interfaces import LedgerError, StoreError
 from mmat_dagster.schema import Rationale
 from mmat_dagster.viewer.app import Viewed, create_app
@@ -355,3 +356,16 @@ def test_the_store_is_only_looked_at(tmp_path: Path) -> None:
 def test_a_link_names_the_source_and_the_command() -> None:
     assert view_link("tabmwp", reflection="math") == "http://127.0.0.1:8765/dialogues?source=tabmwp&reflection=math"
     assert view_hint("tabmwp").startswith("`python -m mmat_dagster view`")
+
+
+def test_the_command_serves_this_machine_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["view", "--host", "192.0.2.1"]) == 1
+    assert "knows no password" in capsys.readouterr().err
+
+
+def test_the_command_tells_that_there_is_no_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MMAT_STORE", str(tmp_path / "none"))
+    assert run(["view"]) == 1
+    assert "there is no store" in capsys.readouterr().err
