@@ -1,4 +1,4 @@
-"""The commands that use tools by hand, or offer them to others: operator, search, serve-..., score, cross-check.
+"""The commands that use tools by hand, or offer them to others: operator, search, serve-..., view, score, cross-check.
 
 What a command needs is imported when it is carried out.
 """
@@ -12,6 +12,7 @@ from mmat_dagster.environment import read_environment
 from mmat_dagster.evaluation.vlmevalkit_files import DATASETS
 from mmat_dagster.processes import cores
 from mmat_dagster.scoring import BENCHMARKS
+from mmat_dagster.viewer.links import HOST, PORT
 
 
 def add_tool_commands(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -65,6 +66,7 @@ def add_tool_commands(commands: "argparse._SubParsersAction[Any]") -> None:
     score.set_defaults(command=_score)
     _add_serve_student(commands)
     _add_cross_check(commands)
+    _add_view(commands)
 
 
 def _add_serve_student(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -105,6 +107,16 @@ def _add_cross_check(commands: "argparse._SubParsersAction[Any]") -> None:
         "--data", type=Path, metavar="DIR", help="where its tables of the benchmarks are; default: LMUData, ~/LMUData"
     )
     check.set_defaults(command=_cross_check)
+
+
+def _add_view(commands: "argparse._SubParsersAction[Any]") -> None:
+    view = commands.add_parser("view", help="show the store's dialogues in a browser, on this machine alone")
+    view.add_argument("--host", default=HOST, help=f"127.0.0.1, localhost or ::1 (default {HOST})")
+    view.add_argument("--port", type=_port, default=PORT, help=f"default {PORT}; 0: any that is free")
+    view.add_argument(
+        "--cache", type=Path, metavar="DIR", help="where the index is kept; default ~/.cache/mmat_dagster"
+    )
+    view.set_defaults(command=_view)
 
 
 def _operator(options: argparse.Namespace) -> int:
@@ -183,6 +195,12 @@ def _serve_student(options: argparse.Namespace) -> int:
         student=options.student, checkpoint=options.checkpoint, engine=options.engine, port=options.port
     )
     return serve_student(asked)
+
+
+def _view(options: argparse.Namespace) -> int:
+    from mmat_dagster.viewing import Viewing, view  # noqa: PLC0415
+
+    return view(Viewing(host=options.host, port=options.port, cache=options.cache))
 
 
 def positive(text: str) -> int:
