@@ -108,7 +108,8 @@ def _turns(manifest: Manifest) -> Panel | None:
 
 
 def _calls(manifest: Manifest) -> Panel | None:
-    if any(part.rows and not any(name.endswith(CALLED) for name in part.census) for part in manifest.parts):
+    filled = [part for part in manifest.parts if part.rows]
+    if not filled or not all(any(name.endswith(CALLED) for name in part.census) for part in filled):
         return None
     calls = {name.removesuffix(CALLED): count for name, count in manifest.census.items() if name.endswith(CALLED)}
     calls.pop(NOTHING_CALLED.removesuffix(CALLED), None)

@@ -4,7 +4,9 @@ Where no Chromium or no playwright is installed these tests are skipped, or fail
 MMAT_CHROMIUM names the browser; MMAT_SCREENSHOTS a folder that keeps what the tests saw.
 """
 
+import http.client
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -12,9 +14,8 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,11 +25,14 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 ROOT = Path(__file__).parents[1]
+ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-START_S = 120.0
+START_S = 300.0
 STOP_S = 15.0
 # How long a page may take to show what is waited for, on a machine that does other work too.
-PATIENCE_MS = 60_000.0
+PATIENCE_MS = 120_000.0
+RUN_S = 600.0
+RUNS = "{ runsOrError { ... on Runs { results { runId status } } } }"
 
 INSTANCE = """
 telemetry:
@@ -104,15 +108,34 @@ def _free_port() -> int:
         return int(listening.getsockname()[1])
 
 
+def wait_for_runs(address: str) -> list[str]:
+    """Return how the runs have ended, the newest first, when there are some and all of them have."""
+    deadline = time.monotonic() + RUN_S
+    while time.monotonic() < deadline:
+        found = _asked(address, "POST", "/graphql", json.dumps({"query": RUNS}))
+        states = [str(run["status"]) for run in json.loads(found)["data"]["runsOrError"]["results"]]
+        if states and ENDED.issuperset(states):
+            return states
+        time.sleep(1.0)
+    raise TimeoutError(f"no run has ended in {RUN_S:g} s")
+
+
 def _wait_until_up(server: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and server.poll() is None:
         try:
-            with urllib.request.urlopen(f"{address}/server_info", timeout=5.0):
-                return
+            _asked(address, "GET", "/server_info")
         except OSError:
             time.sleep(0.3)
+        else:
+            return
     raise TimeoutError(f"the webserver did not start:\n{log.read_text(errors='replace')[-2000:]}")
+
+
+def _asked(address: str, method: str, path: str, body: str | None = None) -> bytes:
+    with closing(http.client.HTTPConnection(address.removeprefix("http://"), timeout=60.0)) as connection:
+        connection.request(method, path, body, {"Content-Type": "application/json"})
+        return connection.getresponse().read()
 
 
 def _stop(server: "subprocess.Popen[bytes]") -> None:
