@@ -40,28 +40,30 @@ def record(context: dg.AssetExecutionContext, pipeline: Pipeline, built: Built, 
         dg.AssetMaterialization(
             asset_key=manifest.dataset,
             partition=manifest.source,
-            metadata={**describe(pipeline, built), **spent, **_spending(context, built, spent)},
+            metadata={**describe(pipeline, built), **spent, **describe_history(context.instance, manifest, spent)},
             tags=tags,
         )
     )
 
 
-def _spending(context: dg.AssetExecutionContext, built: Built, spent: dict[str, Any]) -> dict[str, Any]:
-    """Return the plot of what this materialization and those before it have cost; nothing where none cost anything."""
+def describe_history(instance: dg.DagsterInstance, manifest: Manifest, spent: Mapping[str, Any]) -> dict[str, Any]:
+    """Return as metadata the plot of what this materialization, which `spent`, and those before it have cost.
+
+    Nothing where none has cost anything.
+    """
     if not SPENT.intersection(spent):
         return {}
-    wanted = dg.AssetRecordsFilter(
-        asset_key=dg.AssetKey(built.manifest.dataset), asset_partitions=[built.manifest.source]
-    )
-    before = context.instance.fetch_materializations(wanted, limit=MATERIALIZATIONS - 1).records
+    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(manifest.dataset), asset_partitions=[manifest.source])
+    before = instance.fetch_materializations(wanted, limit=MATERIALIZATIONS - 1).records
     told = [
         (each.timestamp, {name: value.value for name, value in each.asset_materialization.metadata.items()})
         for each in reversed(before)
         if each.asset_materialization is not None
     ]
     history = [_spent(when, metadata) for when, metadata in [*told, (time.time(), spent)]]
-    plot = draw_spending(history) if any(each.usd for each in history) else None
-    return {"dollars": dg.MetadataValue.md(picture("dollars", plot, "png"))} if plot else {}
+    if not any(each.usd for each in history):
+        return {}
+    return {"dollars": dg.MetadataValue.md(picture("dollars", draw_spending(history), "png"))}
 
 
 def _spent(when: float, metadata: Mapping[str, Any]) -> Spent:

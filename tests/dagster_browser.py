@@ -92,6 +92,8 @@ def run_webserver(folder: Path, module: str, variables: Mapping[str, str]) -> It
     (home / "dagster.yaml").write_text(INSTANCE)
     command = [sys.executable, "-m", "dagster_webserver", "-m", module, "-h", "127.0.0.1", "-p", str(port)]
     environment = {**os.environ, **variables, "DAGSTER_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    # A run is a new process, and on a busy machine it may import for longer than the usual minute.
+    environment["DAGSTER_GRPC_TIMEOUT_SECONDS"] = str(round(RUN_S))
     environment.pop("DAGSTER_MODULE_NAME", None)
     with (folder / "webserver.log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment, start_new_session=True)
