@@ -1,5 +1,6 @@
 """A person builds RR dialogues in Dagster's UI, in a real browser, and sees what was built."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
 pytestmark = pytest.mark.alone
+
+
+# What a question may hold: the page shows it as it is, loads nothing and stays whole.
+HOSTILE = " <script>alert(1)</script> ![x](http://elsewhere.invalid/x.png) | `a` **b** &lt;"
 
 
 @pytest.fixture
@@ -30,6 +35,7 @@ def page(chromium: str) -> Iterator["Page"]:
 def ui(chromium: str, tmp_path: Path) -> Iterator[str]:
     """Yield the address of a UI over a few problems of the sample corpus."""
     write_corpus(tmp_path / "sources", 12, sources=["tabmwp"])
+    make_hostile(tmp_path / "sources" / "tabmwp")
     variables = {
         "MMAT_SOURCES": str(tmp_path / "sources"),
         "MMAT_STORE": str(tmp_path / "store"),
@@ -38,6 +44,14 @@ def ui(chromium: str, tmp_path: Path) -> Iterator[str]:
     }
     with run_webserver(tmp_path, "mmat_dagster.definitions", variables) as address:
         yield address
+
+
+def make_hostile(folder: Path) -> None:
+    for path in folder.glob("problems_*.json"):
+        problems = json.loads(path.read_text())
+        for problem in problems.values():
+            problem["question"] += HOSTILE
+        path.write_text(json.dumps(problems))
 
 
 def test_a_person_builds_rr_dialogues_and_sees_a_sample_and_a_plot(page: "Page", ui: str) -> None:
@@ -57,7 +71,8 @@ def test_a_person_builds_rr_dialogues_and_sees_a_sample_and_a_plot(page: "Page",
     keep_screenshot(page, "partition_built")
     sample = open_metadata(page, "sample")
     assert_shown(sample.locator("img").first)
-    assert "Answer with" in sample.inner_text()
+    assert HOSTILE.strip() in sample.inner_text()
+    assert sample.locator("script, strong:text-is('b'), code").count() == 0
     keep_screenshot(page, "sample")
     page.get_by_role("button", name="Close").click()
     assert_shown(open_metadata(page, "plot").locator("img"))

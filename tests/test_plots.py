@@ -3,7 +3,7 @@
 import io
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -85,7 +85,7 @@ def test_what_an_earlier_version_has_not_counted_in_every_part_is_not_drawn() ->
 
 
 SPENT = [Spent(label="11-27\n10:00", teacher_usd=12.3, search_usd=1.2), Spent(label="11-28\n09:58")]
-PLOTS = {
+PLOTS: Mapping[str, Callable[[], bytes | None]] = {
     "rr_dialogues": lambda: draw_counts(manifest("rr_dialogues", FULL, rows=300_000)),
     "no calls": lambda: draw_counts(manifest("rationales", {"2 turns": 1, "ocr failed": 1}, rows=1)),
     "scores": lambda: draw_scores({2: 3, 6: 31, 7: 120, 9: 700}),
