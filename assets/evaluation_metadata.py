@@ -1,17 +1,23 @@
 """What the Dagster UI shows of benchmark scores: the paper's table, a plot, significance, failures, one transcript."""
 
-import base64
-import io
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from mmat_dagster import plotting
 from mmat_dagster.evaluation.comparing import benchmarks_of, compare_all
 from mmat_dagster.evaluation.results import SCORES, Result, Scoreboard, read_answers
 from mmat_dagster.evaluation.tables import comparison_table, results_table, significance_table
 from mmat_dagster.evaluation.transcripts import to_markdown
 from mmat_dagster.interfaces import Store
+from mmat_dagster.markdown import picture
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HEIGHT_PX = 396
 
 
 def describe_scores(store: Store, board: Scoreboard, missing: Mapping[str, str], reused: int) -> dict[str, Any]:
@@ -20,9 +26,7 @@ def describe_scores(store: Store, board: Scoreboard, missing: Mapping[str, str],
     answers = read_answers(store, last)
     return {
         "scores": dg.MetadataValue.md(comparison_table(board)),
-        "plot": dg.MetadataValue.md(
-            f"![scores](data:image/png;base64,{base64.b64encode(draw_scores(board)).decode()})"
-        ),
+        "plot": dg.MetadataValue.md(picture("scores", draw_scores(board), "png")),
         "significance": dg.MetadataValue.md(significance_table(compare_all(store, board))),
         "results": dg.MetadataValue.md(results_table(board.results)),
         "examined": len(board.results) - reused,
@@ -36,14 +40,13 @@ def describe_scores(store: Store, board: Scoreboard, missing: Mapping[str, str],
 
 def draw_scores(board: Scoreboard) -> bytes:
     """Return a bar plot as a PNG: a group of bars for each benchmark, a bar with its interval for each student."""
-    # A second of imports, and only this picture needs it.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
     benchmarks = benchmarks_of(board)
     variants = list(dict.fromkeys(result.variant for result in board.results))
-    figure = Figure(figsize=(max(5.0, 1.6 + 0.45 * len(benchmarks) * (len(variants) + 1)), 3.6), dpi=110)
-    FigureCanvasAgg(figure)
+    width_px = max(550, 176 + 50 * len(benchmarks) * (len(variants) + 1))
+    return plotting.draw(width_px, HEIGHT_PX, partial(_paint, board, benchmarks, variants))
+
+
+def _paint(board: Scoreboard, benchmarks: Sequence[str], variants: Sequence[str], figure: "Figure") -> None:
     axes = figure.subplots()
     width = 0.8 / len(variants)
     for index, variant in enumerate(variants):
@@ -53,16 +56,11 @@ def draw_scores(board: Scoreboard) -> bytes:
         reach = [[_reach(each)[side] for each in results] for side in (0, 1)]
         axes.bar(places, shares, width * 0.92, yerr=reach, label=variant, error_kw={"elinewidth": 0.8})
     titles = {result.benchmark: result.title for result in board.results}
-    axes.set_xticks(range(len(benchmarks)), [titles[name].replace(" (", "\n(") for name in benchmarks], fontsize=8)
-    axes.set_ylabel("% of full marks, 95 % interval", fontsize=8)
-    axes.tick_params(axis="y", labelsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
+    names = [titles[name].replace(" (", "\n(") for name in benchmarks]
+    plotting.tidy(axes, "% of full marks, 95 % interval")
+    axes.set_xticks(range(len(benchmarks)), names, fontsize=plotting.TEXT_PT)
     axes.set_ylim(0, 100)
-    axes.legend(fontsize=8, frameon=False, ncols=min(4, len(variants)), loc="upper left")
-    figure.tight_layout()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    axes.legend(fontsize=plotting.TEXT_PT, frameon=False, ncols=min(4, len(variants)), loc="upper left")
 
 
 def _percent(result: Result, value: float) -> float:

@@ -1,23 +1,23 @@
-"""What the Dagster UI shows of a built dataset: counts, reasons, where it lies, and one record to look at."""
+"""What the Dagster UI shows of a built dataset: counts, reasons, where it lies, a plot, and records to look at."""
 
-import base64
-import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import dagster as dg
-from PIL import Image, ImageOps
 
+from assets.dataset_plots import draw_counts
 from assets.leaks import describe_leaks
-from mmat_dagster import parts
-from mmat_dagster.datasets import RECORDS
-from mmat_dagster.images import FORMATS
+from assets.quality_plots import draw_audit
+from assets.samples import describe_samples
+from mmat_dagster import markdown, parts
+from mmat_dagster.parts import Manifest
 from mmat_dagster.pipeline import Built, Pipeline
-from mmat_dagster.reading import to_markdown
-from mmat_dagster.schema import Sample
 
-# A sample's picture is stored in Dagster's event log, so it is small.
-PICTURE_SIDE_PX = 360
+PLOTS: Mapping[str, Callable[[Manifest], bytes | None]] = {"dialogue_audit": draw_audit}
+
+# Where dialogues can be browsed, and the command that serves them there.
+VIEWER, VIEW = "http://127.0.0.1:8765", "python -m mmat_dagster view"
+VIEWED = ("rr_dialogues", "orr_dialogues")
 
 
 def describe(pipeline: Pipeline, built: Built) -> dict[str, Any]:
@@ -28,8 +28,8 @@ def describe(pipeline: Pipeline, built: Built) -> dict[str, Any]:
         "rows_in": built.rows_in,
         "rows_out": manifest.rows,
         "rejected": manifest.rejected.total(),
-        "rejected_by_reason": dg.MetadataValue.md(count_table("reason", manifest.rejected)),
-        **({"census": dg.MetadataValue.md(count_table("what", manifest.census))} if manifest.census else {}),
+        "rejected_by_reason": dg.MetadataValue.md(markdown.count_table("reason", manifest.rejected)),
+        **({"census": dg.MetadataValue.md(markdown.count_table("what", manifest.census))} if manifest.census else {}),
         "parts": len(manifest.parts),
         "parts_reused": built.reused_parts,
         "location": dg.MetadataValue.path(pipeline.store.locate(folder)),
@@ -39,32 +39,25 @@ def describe(pipeline: Pipeline, built: Built) -> dict[str, Any]:
         metadata["benchmarks"] = dg.MetadataValue.md(describe_leaks(pipeline, manifest))
     if manifest.dataset == "rationales":
         metadata["operators"] = dg.MetadataValue.md(_operators(pipeline))
-    example = next(iter(parts.read_records(pipeline.store, manifest, RECORDS[manifest.dataset])), None)
-    if example is not None:
-        sample = example if isinstance(example, Sample) else example.sample
-        metadata["sample"] = dg.MetadataValue.md(f"{_picture(pipeline, sample)}\n\n{to_markdown(example)}")
-    return metadata
+    return metadata | _shown(pipeline, manifest)
+
+
+def _shown(pipeline: Pipeline, manifest: Manifest) -> dict[str, Any]:
+    """Return what is looked at rather than read: a plot, a few records, and how to see all of them."""
+    plot = PLOTS.get(manifest.dataset, draw_counts)(manifest)
+    samples = describe_samples(pipeline, manifest)
+    return {
+        **({"plot": dg.MetadataValue.md(markdown.picture("plot", plot, "png"))} if plot else {}),
+        **({"sample": dg.MetadataValue.md(samples)} if samples else {}),
+        **({"viewer": dg.MetadataValue.md(_viewer(manifest))} if manifest.dataset in VIEWED else {}),
+    }
+
+
+def _viewer(manifest: Manifest) -> str:
+    link = f"{VIEWER}/dialogues?source={manifest.source}"
+    return f"`{VIEW}`, then [{link}]({link})"
 
 
 def _operators(pipeline: Pipeline) -> str:
     rows = "".join(f"| {name} | {operator.version} |\n" for name, operator in pipeline.operators.items())
     return f"| operator | version |\n|---|---|\n{rows}"
-
-
-def count_table(title: str, counts: Mapping[str, int]) -> str:
-    """Return counts as a Markdown table."""
-    rows = "".join(f"| {name} | {count:,} |\n" for name, count in sorted(counts.items()))
-    return f"| {title} | count |\n|---|---:|\n{rows}" if rows else "none"
-
-
-def _picture(pipeline: Pipeline, sample: Sample) -> str:
-    path = pipeline.pictures.locate(sample.source, sample.images[0])
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            image.thumbnail((PICTURE_SIDE_PX, PICTURE_SIDE_PX))
-            small = ImageOps.exif_transpose(image).convert("RGB")
-    except OSError as error:  # moved since the sample was built: no reason to lose what was built from it
-        return f"(the picture {path} cannot be shown: {error})"
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=80)
-    return f"![{sample.id}](data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()})"

@@ -9,6 +9,8 @@ from mmat_dagster.estimate import Estimate
 from mmat_dagster.progress import duration
 from mmat_dagster.spending import Quote, Spending
 
+TEACHER_USD, SEARCH_USD = "teacher_spent_usd", "search_spent_usd"
+
 
 def describe_spending(before: Mapping[str, Spending], after: Mapping[str, Spending]) -> dict[str, Any]:
     """Return as metadata what teacher and search cost between two counts; nothing for what costs nothing."""
@@ -23,7 +25,7 @@ def _describe_search(before: Spending, after: Spending) -> dict[str, Any]:
         "search_refused": after.refused - before.refused,
         "search_retries": after.retries - before.retries,
         "search_rate_limited": after.limited - before.limited,
-        "search_spent_usd": round((after.spent_usd or 0.0) - (before.spent_usd or 0.0), 6),
+        SEARCH_USD: round((after.spent_usd or 0.0) - (before.spent_usd or 0.0), 6),
     }
 
 
@@ -41,7 +43,7 @@ def _describe_teacher(before: Spending, after: Spending) -> dict[str, Any]:
         "teacher_repaired": after.repaired - before.repaired,
     }
     if after.spent_usd is not None:
-        metadata["teacher_spent_usd"] = round(after.spent_usd - (before.spent_usd or 0.0), 6)
+        metadata[TEACHER_USD] = round(after.spent_usd - (before.spent_usd or 0.0), 6)
     if after.lost_calls:
         metadata["teacher_calls_lost_in_flight"] = after.lost_calls
         metadata["teacher_lost_usd_at_most"] = round(after.lost_usd or 0.0, 6)

@@ -1,12 +1,18 @@
 """What Dagster is told of a dataset: its version, what it was made from, and the event that told of that."""
 
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
 from assets.metadata import describe
+from assets.money import SEARCH_USD, TEACHER_USD
 from assets.published import SOURCE_FILES
+from assets.quality_plots import Spent, draw_spending
 from mmat_dagster.datasets import code_version
+from mmat_dagster.markdown import picture
 from mmat_dagster.parts import Manifest
 from mmat_dagster.pipeline import Built, Pipeline
 from mmat_dagster.schema import SourceName
@@ -15,6 +21,10 @@ CODE_VERSION_TAG = "dagster/code_version"
 DATA_VERSION_TAG = "dagster/data_version"
 INPUT_DATA_VERSION_TAG = "dagster/input_data_version"
 INPUT_EVENT_POINTER_TAG = "dagster/input_event_pointer"
+
+SPENT = {TEACHER_USD, SEARCH_USD}
+# So many of them are drawn, the last ones.
+MATERIALIZATIONS = 12
 
 
 def record(context: dg.AssetExecutionContext, pipeline: Pipeline, built: Built, spent: dict[str, Any]) -> None:
@@ -30,9 +40,37 @@ def record(context: dg.AssetExecutionContext, pipeline: Pipeline, built: Built, 
         dg.AssetMaterialization(
             asset_key=manifest.dataset,
             partition=manifest.source,
-            metadata={**describe(pipeline, built), **spent},
+            metadata={**describe(pipeline, built), **spent, **describe_history(context.instance, manifest, spent)},
             tags=tags,
         )
+    )
+
+
+def describe_history(instance: dg.DagsterInstance, manifest: Manifest, spent: Mapping[str, Any]) -> dict[str, Any]:
+    """Return as metadata the plot of what this materialization, which `spent`, and those before it have cost.
+
+    Nothing where none has cost anything.
+    """
+    if not SPENT.intersection(spent):
+        return {}
+    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(manifest.dataset), asset_partitions=[manifest.source])
+    before = instance.fetch_materializations(wanted, limit=MATERIALIZATIONS - 1).records
+    told = [
+        (each.timestamp, {name: value.value for name, value in each.asset_materialization.metadata.items()})
+        for each in reversed(before)
+        if each.asset_materialization is not None
+    ]
+    history = [_spent(when, metadata) for when, metadata in [*told, (time.time(), spent)]]
+    if not any(each.usd for each in history):
+        return {}
+    return {"dollars": dg.MetadataValue.md(picture("dollars", draw_spending(history), "png"))}
+
+
+def _spent(when: float, metadata: Mapping[str, Any]) -> Spent:
+    return Spent(
+        label=datetime.fromtimestamp(when, UTC).strftime("%m-%d\n%H:%M"),
+        teacher_usd=float(metadata.get(TEACHER_USD, 0.0)),
+        search_usd=float(metadata.get(SEARCH_USD, 0.0)),
     )
 
 

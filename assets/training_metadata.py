@@ -1,13 +1,12 @@
 """What the Dagster UI shows of a trained checkpoint: numbers, the loss curve, what was left out, the model card."""
 
-import base64
 from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 
-from assets.metadata import count_table
 from mmat_dagster.interfaces import Store
+from mmat_dagster.markdown import count_table, picture
 from mmat_dagster.schema import SourceName
 from mmat_dagster.training.checkpoints import Checkpoint, Trained
 from mmat_dagster.training.spec import Student
@@ -65,8 +64,7 @@ def _shown(store: Store, checkpoint: Checkpoint) -> dict[str, dg.MetadataValue[s
     sizes = {file.path: file.bytes for file in checkpoint.files}
     shown: dict[str, dg.MetadataValue[str]] = {}
     if sizes.get("loss.png", PICTURE_BYTES) < PICTURE_BYTES:
-        picture = base64.b64encode(store.read(f"{checkpoint.folder}/loss.png")).decode()
-        shown["loss"] = dg.MetadataValue.md(f"![loss](data:image/png;base64,{picture})")
+        shown["loss"] = dg.MetadataValue.md(picture("loss", store.read(f"{checkpoint.folder}/loss.png"), "png"))
     if "README.md" in sizes:
         card = store.read(f"{checkpoint.folder}/README.md").decode(errors="replace")
         shown["model_card"] = dg.MetadataValue.md(_without_front_matter(card))

@@ -1,4 +1,7 @@
-"""What a part's records are made of: turns, operator calls, failed operators, reflections."""
+"""What a part's records are made of: answer types, turns, operator calls, failed operators, reflections.
+
+It is written into the part and decides no key: a part that an earlier version has counted less of is not done again.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -7,31 +10,50 @@ from typing import Any
 from mmat_dagster.answers import states_gold
 from mmat_dagster.operators.looking import FAILED
 from mmat_dagster.reasoning import SEARCH_FAILED
-from mmat_dagster.schema import Dialogue, Observation, Rationale, Turn
+from mmat_dagster.schema import Dialogue, Observation, Rationale, Sample, Turn
 from mmat_dagster.wire import RAG
+
+ANSWER_TYPE, SOURCE_PART, SCORE = "answer: ", "part: ", "score "
+CALLED = " called"
+# Every dialogue is either under this or under what it calls, so that it shows whether calls were counted at all.
+NOTHING_CALLED = f"nothing{CALLED}"
 
 
 def census(records: Iterable[Any]) -> dict[str, int]:
-    """Return how often each thing occurs in `records`, by name; empty for records without turns."""
+    """Return how often each thing occurs in `records`, by name; empty for records of which nothing is counted."""
     return dict(sorted(Counter(name for record in records for name in _of(record)).items()))
 
 
+def score_name(score: float) -> str:
+    """Return under what a score of 0.0 to 1.0 is counted: `score 0.7` from 0.7 up to 0.8; a full one is `score 0.9`."""
+    return f"{SCORE}{min(9, int(score * 10 + 1e-9)) / 10:.1f}"
+
+
 def _of(record: Any) -> Iterator[str]:
+    if isinstance(record, Sample):
+        yield f"{ANSWER_TYPE}{record.answer_type}"
+        yield f"{SOURCE_PART}{record.part}"
     if isinstance(record, Rationale):
         yield f"{len(record.turns)} turns"
         yield from _calls(record.turns)
     if isinstance(record, Dialogue):
         yield f"{len(record.transcript.turns)} turns"
+        yield from _called(record.transcript.turns)
         yield f"{record.reflection} reflection" if record.reflection != "none" else "no reflection"
         if not states_gold(record.transcript.turns[-1].step.thought, record.sample):
             yield "answer not stated in the last thought"
 
 
+def _called(turns: Iterable[Turn]) -> Iterator[str]:
+    calls = [name for name in _calls(turns) if name.endswith(CALLED)]
+    yield from calls or [NOTHING_CALLED]
+
+
 def _calls(turns: Iterable[Turn]) -> Iterator[str]:
     for turn in turns:
-        yield from (f"{name} called" for name in turn.step.operators)
+        yield from (f"{name}{CALLED}" for name in turn.step.operators)
         if turn.step.rag_query is not None:
-            yield f"{RAG} called"
+            yield f"{RAG}{CALLED}"
         yield from (f"{item.tool} failed" for item in turn.observations if _tells_failure(item))
 
 

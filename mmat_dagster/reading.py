@@ -4,13 +4,15 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from mmat_dagster import wire
+from mmat_dagster import markdown, wire
 from mmat_dagster.schema import Dialogue, Observation, OrrDialogue, Rationale, Sample, Turn
 
 Readable = Sample | Rationale | Dialogue | OrrDialogue
 
 # A passage or a receipt can run over pages; on a page for people its beginning does.
 SHOWN_CHARS = 600
+# What people and teachers say is shown whole on a terminal, and on a page up to a length that only damage reaches.
+THOUGHT_CHARS = 3000
 
 _BOLD, _DIM, _RED, _OFF = "\033[1m", "\033[2m", "\033[31m", "\033[0m"
 
@@ -26,7 +28,7 @@ class Block:
 
 def to_markdown(record: Readable) -> str:
     """Return `record` as Markdown."""
-    return "\n\n".join([f"**{_title(record)}**", *map(_markdown, _blocks(record))])
+    return "\n\n".join([f"**{markdown.cell(_title(record))}**", *map(_markdown, _blocks(record))])
 
 
 def to_text(record: Readable, width: int, is_coloured: bool) -> str:
@@ -85,23 +87,16 @@ def _orr_blocks(record: OrrDialogue) -> Iterator[Block]:
 
 
 def _result(observation: Observation) -> Block:
-    return Block(label=observation.tool, text=_shortened(observation.text), is_result=True)
+    return Block(label=observation.tool, text=_shortened(observation.text, SHOWN_CHARS), is_result=True)
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]} …"
+def _shortened(text: str, chars: int) -> str:
+    return text if len(text) <= chars else f"{text[:chars]} …"
 
 
 def _markdown(block: Block) -> str:
-    text = (
-        block.text.replace("\\", "\\\\")
-        .replace("<", "&lt;")
-        .replace("*", "\\*")
-        .replace("_", "\\_")
-        .replace("|", "\\|")
-    )
-    lines = text.replace("\n", "  \n")
-    return f"> *{block.label}*: {lines}" if block.is_result else f"**{block.label}** {lines}"
+    text = markdown.literal(_shortened(block.text, THOUGHT_CHARS))
+    return f"> *{block.label}*: {text}" if block.is_result else f"**{block.label}** {text}"
 
 
 def _plain(block: Block, width: int, is_coloured: bool) -> str:

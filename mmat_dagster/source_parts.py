@@ -15,6 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from mmat_dagster import parts
+from mmat_dagster.census import census
 from mmat_dagster.datasets import code_version
 from mmat_dagster.decontamination.benchmark_files import read_benchmarks
 from mmat_dagster.decontamination.building import build_index
@@ -113,8 +114,8 @@ class SourceParts:
         if finished is None:
             with quiet_decoders():
                 kept, lost = tally.split(foundation.ground(records))
-            census = foundation.take_census()
-            return parts.write_part(self.store, f"{self._prefix}/{name}", kept, lost, Sample, census), False
+            counts = foundation.take_census() | census(kept)
+            return parts.write_part(self.store, f"{self._prefix}/{name}", kept, lost, Sample, counts), False
         tally.add(finished)
         foundation.remember(parts.read_part(self.store, self._prefix, name, Sample))
         # What is passed over; held as a list, a part of Parquet rows would be gigabytes of images.

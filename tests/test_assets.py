@@ -15,6 +15,7 @@ from dagster._core.loader import LoadingContextForTest
 
 from assets import foundation, integration, rationale, reflection, schedules
 from assets.metadata import describe
+from assets.records import describe_history
 from mmat_dagster import parts, wire
 from mmat_dagster.datasets import code_version
 from mmat_dagster.pipeline import Built, Pipeline
@@ -128,6 +129,29 @@ def test_metadata_shows_a_sample_with_its_picture(instance: dg.DagsterInstance, 
     shown = str(recorded(instance, "rr_dialogues")["tabmwp"].metadata["sample"].value)
     assert shown.startswith("![tabmwp/1](data:image/jpeg;base64,")
     assert "How much do 1 kilograms of sand cost?" in shown
+
+
+def test_metadata_shows_a_plot_and_how_to_see_all_dialogues(instance: dg.DagsterInstance, work: Pipeline) -> None:
+    run(instance, work, "orr_dialogues", partition_key="tabmwp")
+    for name in ("source_qa", "rationales", "rr_dialogues"):
+        plot = str(recorded(instance, name)["tabmwp"].metadata["plot"].value)
+        assert plot.startswith("![plot](data:image/png;base64,")
+    for name in ("rr_dialogues", "orr_dialogues"):
+        viewer = str(recorded(instance, name)["tabmwp"].metadata["viewer"].value)
+        assert viewer.startswith("`python -m mmat_dagster view`")
+        assert "(http://127.0.0.1:8765/dialogues?source=tabmwp)" in viewer
+
+
+def test_dollars_are_drawn_over_materializations_where_something_was_spent(
+    instance: dg.DagsterInstance, work: Pipeline
+) -> None:
+    run(instance, work, "rationales", partition_key="tabmwp")
+    manifest = parts.read_manifest(work.store, "rationales", "tabmwp")
+    assert manifest is not None
+    assert "dollars" not in recorded(instance, "rationales")["tabmwp"].metadata
+    assert describe_history(instance, manifest, {"teacher_spent_usd": 0.0}) == {}
+    drawn = describe_history(instance, manifest, {"teacher_spent_usd": 0.3, "search_spent_usd": 0.1})
+    assert str(drawn["dollars"].value).startswith("![dollars](data:image/png;base64,")
 
 
 def test_a_picture_that_is_gone_costs_no_dataset(instance: dg.DagsterInstance, work: Pipeline) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from mmat_dagster import wire
-from mmat_dagster.reading import SHOWN_CHARS, to_markdown, to_text
+from mmat_dagster.reading import SHOWN_CHARS, THOUGHT_CHARS, to_markdown, to_text
 from mmat_dagster.schema import Dialogue, Observation, Rationale, Step, Transcript, Turn
 from mmat_dagster.stages.integration import integrate
 from tests.builders import SAMPLE, make_sample
@@ -36,13 +36,17 @@ def dialogue() -> Dialogue:
 def test_markdown_escapes_what_a_dialogue_says() -> None:
     shown = to_markdown(dialogue())
     assert "<b>" not in shown
-    assert r"&lt;b>$2&lt;/b>, \* and \_ and \| included." in shown
+    assert r"\<b\>$2\</b\>, \* and \_ and \| included." in shown
     assert "**reflection** Wait." in shown
     assert r"> *ocr*: sand \| $2" in shown
 
 
 def test_a_long_result_is_shown_by_its_beginning() -> None:
     assert len(to_markdown(dialogue())) < SHOWN_CHARS + 700
+
+
+def test_text_that_only_damage_makes_so_long_is_cut_on_a_page() -> None:
+    assert len(to_markdown(make_sample(question="sand " * 10_000))) < THOUGHT_CHARS + 200
 
 
 def test_text_is_wrapped_and_labelled() -> None:
