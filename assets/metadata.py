@@ -12,12 +12,11 @@ from assets.samples import describe_samples
 from mmat_dagster import markdown, parts
 from mmat_dagster.parts import Manifest
 from mmat_dagster.pipeline import Built, Pipeline
+from mmat_dagster.viewer.links import view_hint
 
 PLOTS: Mapping[str, Callable[[Manifest], bytes | None]] = {"dialogue_audit": draw_audit}
 
-# Where dialogues can be browsed, and the command that serves them there.
-VIEWER, VIEW = "http://127.0.0.1:8765", "python -m mmat_dagster view"
-VIEWED = ("rr_dialogues", "orr_dialogues")
+VIEWED = ("rr_dialogues", "orr_dialogues", "dialogue_audit")
 
 
 def describe(pipeline: Pipeline, built: Built) -> dict[str, Any]:
@@ -49,13 +48,8 @@ def _shown(pipeline: Pipeline, manifest: Manifest) -> dict[str, Any]:
     return {
         **({"plot": dg.MetadataValue.md(markdown.picture("plot", plot, "png"))} if plot else {}),
         **({"sample": dg.MetadataValue.md(samples)} if samples else {}),
-        **({"viewer": dg.MetadataValue.md(_viewer(manifest))} if manifest.dataset in VIEWED else {}),
+        **({"viewer": dg.MetadataValue.md(view_hint(manifest.source))} if manifest.dataset in VIEWED else {}),
     }
-
-
-def _viewer(manifest: Manifest) -> str:
-    link = f"{VIEWER}/dialogues?source={manifest.source}"
-    return f"`{VIEW}`, then [{link}]({link})"
 
 
 def _operators(pipeline: Pipeline) -> str:

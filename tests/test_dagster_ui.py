@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mmat_dagster.corpus import write_corpus
-from tests.dagster_browser import keep_screenshot, open_page, require_browser, run_webserver, wait_for_runs
+from tests.browser import find_chromium, keep_screenshot, open_browser
+from tests.dagster_webserver import run_webserver, wait_for_runs
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -21,19 +22,15 @@ HOSTILE = " <script>alert(1)</script> ![x](http://elsewhere.invalid/x.png) | `a`
 
 
 @pytest.fixture
-def chromium() -> str:
-    return require_browser()
-
-
-@pytest.fixture
-def page(chromium: str) -> Iterator["Page"]:
-    with open_page(chromium) as page:
+def page(ui: str) -> Iterator["Page"]:
+    with open_browser() as page:
         yield page
 
 
 @pytest.fixture
-def ui(chromium: str, tmp_path: Path) -> Iterator[str]:
+def ui(tmp_path: Path) -> Iterator[str]:
     """Yield the address of a UI over a few problems of the sample corpus."""
+    find_chromium()
     write_corpus(tmp_path / "sources", 12, sources=["tabmwp"])
     make_hostile(tmp_path / "sources" / "tabmwp")
     variables = {

@@ -1,14 +1,8 @@
-"""Dagster's UI as a person has it: a webserver of its own on loopback, and Chromium without a window.
-
-Where no Chromium or no playwright is installed these tests are skipped, or fail if MMAT_REQUIRE_BROWSER is set.
-MMAT_CHROMIUM names the browser; MMAT_SCREENSHOTS a folder that keeps what the tests saw.
-"""
+"""Dagster's UI as a person has it: a webserver of its own on loopback."""
 
 import http.client
-import importlib.util
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,20 +11,11 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import pytest
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Page
 
 ROOT = Path(__file__).parents[1]
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 START_S = 300.0
 STOP_S = 15.0
-# How long a page may take to show what is waited for, on a machine that does other work too.
-PATIENCE_MS = 120_000.0
 RUN_S = 600.0
 RUNS = "{ runsOrError { ... on Runs { results { runId status } } } }"
 
@@ -44,44 +29,6 @@ run_coordinator:
   module: dagster._core.run_coordinator
   class: DefaultRunCoordinator
 """
-
-
-def require_browser() -> str:
-    """Return the path of Chromium; skip or fail the test where it or playwright is missing."""
-    chromium = os.environ.get("MMAT_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
-    missing = "playwright is not installed" if importlib.util.find_spec("playwright") is None else None
-    missing = missing or (None if chromium else f"no Chromium: none of {', '.join(BROWSERS)} is in PATH")
-    if missing and os.environ.get("MMAT_REQUIRE_BROWSER"):
-        pytest.fail(missing)
-    if missing or chromium is None:
-        pytest.skip(f"{missing}; MMAT_CHROMIUM may name the browser")
-    return chromium
-
-
-@contextmanager
-def open_page(chromium: str, width: int = 1440, height: int = 1000) -> Iterator["Page"]:
-    """Yield a page that reaches this machine alone; asking for anything beyond it is an error."""
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415
-
-    asked: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": width, "height": height})
-        page.set_default_timeout(PATIENCE_MS)
-        page.on("request", lambda request: asked.append(request.url))
-        try:
-            yield page
-        finally:
-            browser.close()
-    assert [url for url in asked if not url.startswith(("http://127.0.0.1:", "data:", "blob:"))] == []
-
-
-def keep_screenshot(page: "Page", name: str) -> None:
-    """Write what is seen to the folder for screenshots, where there is one."""
-    folder = os.environ.get("MMAT_SCREENSHOTS")
-    if folder:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=Path(folder) / f"{name}.png")
 
 
 @contextmanager
