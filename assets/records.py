@@ -4,11 +4,10 @@ from typing import Any
 
 import dagster as dg
 
-from assets.metadata import describe
 from assets.published import SOURCE_FILES
 from mmat_dagster.datasets import code_version
 from mmat_dagster.parts import Manifest
-from mmat_dagster.pipeline import Built, Pipeline
+from mmat_dagster.pipeline import Built
 from mmat_dagster.schema import SourceName
 
 CODE_VERSION_TAG = "dagster/code_version"
@@ -17,7 +16,7 @@ INPUT_DATA_VERSION_TAG = "dagster/input_data_version"
 INPUT_EVENT_POINTER_TAG = "dagster/input_event_pointer"
 
 
-def record(context: dg.AssetExecutionContext, pipeline: Pipeline, built: Built, spent: dict[str, Any]) -> None:
+def record(context: dg.AssetExecutionContext, built: Built, metadata: dict[str, Any]) -> None:
     """Tell Dagster that a dataset of one source is up to date."""
     manifest = built.manifest
     context.log.info(
@@ -30,7 +29,7 @@ def record(context: dg.AssetExecutionContext, pipeline: Pipeline, built: Built, 
         dg.AssetMaterialization(
             asset_key=manifest.dataset,
             partition=manifest.source,
-            metadata={**describe(pipeline, built), **spent},
+            metadata=metadata,
             tags=tags,
         )
     )
