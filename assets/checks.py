@@ -15,6 +15,7 @@ from mmat_dagster.audit.check import Check, Outcome, check_all
 from mmat_dagster.audit.integrated import Integrated, pair
 from mmat_dagster.audit.samples import Policy
 from mmat_dagster.duplicates import Seen
+from mmat_dagster.parts import Manifest
 from mmat_dagster.pipeline import Pipeline
 from mmat_dagster.schema import Dialogue, OrrDialogue, SourceName
 
@@ -94,10 +95,15 @@ def _integrated(pipeline: Pipeline, source: SourceName) -> Iterator[Integrated] 
     manifest = parts.read_manifest(pipeline.store, "orr_dialogues", source)
     if manifest is None:
         return None
-    below = parts.read_manifest(pipeline.store, "rr_dialogues", source)
-    is_compared = below is not None and pipeline.is_made_from(manifest, below)
-    dialogues = parts.read_records(pipeline.store, below, Dialogue) if below is not None and is_compared else None
+    below = _made_from(pipeline, manifest)
+    dialogues = parts.read_records(pipeline.store, below, Dialogue) if below is not None else None
     return pair(parts.read_records(pipeline.store, manifest, OrrDialogue), dialogues)
+
+
+def _made_from(pipeline: Pipeline, manifest: Manifest) -> Manifest | None:
+    """Return the RR dialogues that ORR dialogues were made from; None where there are others now."""
+    below = parts.read_manifest(pipeline.store, "rr_dialogues", manifest.source)
+    return below if below is not None and pipeline.is_made_from(manifest, below) else None
 
 
 def _check(
@@ -111,23 +117,32 @@ def _check(
     outcomes = {source: look(source, keys) for source in sources_of(context)}
     for name in (name for name in CHECKS[prefix] if name in keys):
         verdicts = {
-            source: _verdict(name, found[name], config, pipeline) for source, found in outcomes.items() if found
+            source: _verdict(name, found[name], config, _note(name, source, pipeline))
+            for source, found in outcomes.items()
+            if found
         }
         yield tell(context, keys[name], verdicts, is_blocking=name in BLOCKING)
 
 
-def _verdict(name: str, outcome: Outcome, config: ChecksConfig, pipeline: Pipeline) -> Verdict:
+def _verdict(name: str, outcome: Outcome, config: ChecksConfig, note: str | None) -> Verdict:
     is_warning = name in WARNINGS
     if name == audit.ANSWERS:
         is_warning = outcome.failed <= config.max_answer_loss * outcome.checked
-    unguarded = name == audit.LEAKS and pipeline.settings.benchmarks is None
     return Verdict(
         checked=outcome.checked,
         failed=outcome.failed,
         first=outcome.first,
-        report={"note": dg.MetadataValue.text(UNGUARDED)} if unguarded else {},
+        report={} if note is None else {"note": dg.MetadataValue.text(note)},
         severity=dg.AssetCheckSeverity.WARN if is_warning else dg.AssetCheckSeverity.ERROR,
     )
+
+
+def _note(name: str, source: SourceName, pipeline: Pipeline) -> str | None:
+    """Return why a check has less to say than its name."""
+    if name == audit.LEAKS and pipeline.settings.benchmarks is None:
+        return UNGUARDED
+    manifest = parts.read_manifest(pipeline.store, "orr_dialogues", source) if name == audit.KEEPS else None
+    return NOT_COMPARED if manifest is not None and _made_from(pipeline, manifest) is None else None
 
 
 def _chosen(checks: Sequence[Check[Subject]], names: Collection[str]) -> list[Check[Subject]]:

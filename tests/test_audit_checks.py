@@ -72,7 +72,7 @@ WIRE_DAMAGES: list[tuple[Dialogue, str]] = [
     (saying(make_dialogue(), -1, lambda text: "1"), "something else than the turns"),
     (saying(make_dialogue(), 1, lambda text: f"<image>{text}"), "something else than the turns"),
     (replace(make_dialogue(), messages=()), "roles must be"),
-    (replace(make_dialogue(), messages=make_dialogue().messages[:-2]), "does not end|something else|not followed"),
+    (replace(make_dialogue(), messages=make_dialogue().messages[:-2]), "exactly the last step ends the reasoning"),
     (make_dialogue(images=make_sample().images * 2), "1 image marks stand before the question of 2 images"),
     (replace(make_dialogue(), sample=make_sample(question="Another one?")), "not that of the sample"),
 ]

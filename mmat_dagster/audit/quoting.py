@@ -33,7 +33,7 @@ _PATTERNS = (
     rf"(?:given|provided|supplied|known|told|revealed)\b{_SOMEWHERE}",
     r"\bas\s+(?:is\s+|was\s+)?(?:given|stated|indicated|provided|shown|specified|told)\s+(?:in|by)\s+the\s+"
     rf"(?:(?:correct|final|{_KIND}|{_HELD})\s+)?{_ANSWER}",
-    rf"\b(?:according\s+to|per|working\s+back(?:wards?)?\s+from)\s+the\s+(?:(?:correct|final|right)\s+)?{_ANSWER}",
+    rf"\b(?:according\s+to|per|work(?:ing|ed)?\s+back(?:wards?)?\s+from)\s+the\s+(?:(?:correct|final|right)\s+)?{_ANSWER}",
     rf"\b(?:match|matches|matching|agrees?\s+with|agreeing\s+with|consistent\s+with|in\s+line\s+with|aligns?\s+with)\s+"
     rf"the\s+(?:correct|right|true|actual)\s+{_ANSWER}(?!\s+(?:is|to)\b)",
     r"\b(?:the|this|my|your)\s+(?:question|prompt|task|instructions?|user|data\s*set|annotations?|system)\s+"
