@@ -293,4 +293,4 @@ def test_an_audit_is_readable_as_text_and_markdown_and_escaped() -> None:
     assert "coherence 0.90, relevance 0.90" in shown
     assert "  does not hold  a: b" in shown
     assert "<script>" not in to_markdown(audited)
-    assert "aspects" not in to_text(replace(audited, **dict.fromkeys(ASPECTS)), 80, is_coloured=False)
+    assert "aspects" not in to_text(asyncio.run(audit(make_dialogue(), None)), 80, is_coloured=False)

@@ -113,7 +113,7 @@ def test_dialogues_out_of_the_wire_form_stop_what_stands_on_them(instance: dg.Da
     (failed,) = evaluations(result, "rr_wire_form_round_trips").values()
     assert (failed.passed, failed.severity, failed.blocking) == (False, dg.AssetCheckSeverity.ERROR, True)
     assert failed.metadata["first_failed"].value == "tabmwp/1"
-    assert "not a step" in failed.metadata["why"].value["tabmwp/1"]  # type: ignore[index]
+    assert "not a step" in str(failed.metadata["why"].value)
 
 
 @pytest.mark.parametrize(("tolerated", "severity"), [(0.3, "ERROR"), (0.34, "WARN")])

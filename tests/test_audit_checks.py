@@ -160,16 +160,19 @@ def test_a_thought_that_reaches_an_answer_quotes_none(thought: str) -> None:
 @pytest.mark.parametrize("shows", ["question", "choice", "context", "observation", "passage"])
 def test_what_the_dialogue_shows_may_be_spoken_of(shows: str) -> None:
     text = "Where does the Answer  Key stand?"
-    changes: dict[str, Any] = {"question": {"question": text}, "choice": {"choices": (text, "x")}}.get(shows, {})
+    earlier = (Round(question=text, answer="on top"),)
+    given: dict[str, dict[str, Any]] = {
+        "question": {"question": text},
+        "choice": {"choices": (text, "x")},
+        "context": {"context": earlier},
+    }
     turns = TURNS
     if shows in ("observation", "passage"):
         heard = Observation(tool="ocr" if shows == "observation" else "rag", text=text)
         called = (heard, TURNS[0].observations[1]) if shows == "observation" else (READ, heard)
         turns = (replace(TURNS[0], observations=called), *TURNS[1:])
-    if shows == "context":
-        changes = {"context": (Round(question=text, answer="on top"),)}
     turns = (*turns[:-1], Turn(step=Step(thought="The answer key says 2 as well.", signal="end")))
-    dialogue = make_dialogue(turns, sample=make_sample(**changes))
+    dialogue = make_dialogue(turns, sample=make_sample(**given.get(shows, {})))
     assert audit.QUOTES not in found(dialogue)
     assert audit.QUOTES not in found_integrated(Integrated.of(make_integrated(dialogue), dialogue))
 
