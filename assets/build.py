@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import dagster as dg
 from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION
 from pydantic import Field
 
+from assets.blocking import what_blocks
+from assets.metadata import describe
 from assets.money import describe_estimate, describe_spending, foretold
 from assets.records import is_recorded, record
 from assets.reporting import Reporter
@@ -33,6 +35,10 @@ class BuildConfig(dg.Config):
         description="What to do where an upstream dataset is missing or not up to date: build it first, or fail "
         "with the command that does.",
     )
+
+    def describe(self, pipeline: Pipeline, built: Built) -> dict[str, Any]:
+        """Return what the UI shows of a dataset."""
+        return describe(pipeline, built)
 
 
 def build(
@@ -78,6 +84,9 @@ def _try_source(
     if waiting:  # a step before this one has said so
         wait_for(context, dataset, waiting.pop())
         return _Outcome(kind="waiting")
+    obstacle = what_blocks(context, dataset, source)
+    if obstacle is not None:
+        return _Outcome(kind="failed", why=f"not built, since {obstacle}")
     try:
         _build_source(context, config, pipeline, dataset, source)
     except SourceAbsent as absent:
@@ -106,7 +115,7 @@ def _build_source(
     with Reporter(context.log) as reporter:
         with_upstream = config.upstream == "build"
         builds = pipeline.build(dataset, source, reporter.report, with_upstream=with_upstream)
-        _record_all(context, pipeline, builds, dataset)
+        _record_all(context, config, pipeline, builds, dataset)
 
 
 def provide(
@@ -120,18 +129,22 @@ def provide(
     with Reporter(context.log) as reporter:
         with_upstream = config.upstream == "build"
         builds = pipeline.provide(dataset, source, reporter.report, with_upstream=with_upstream)
-        return _record_all(context, pipeline, builds, None)
+        return _record_all(context, config, pipeline, builds, None)
 
 
 def _record_all(
-    context: dg.AssetExecutionContext, pipeline: Pipeline, builds: Iterator[Built], wanted: DatasetName | None
+    context: dg.AssetExecutionContext,
+    config: BuildConfig,
+    pipeline: Pipeline,
+    builds: Iterator[Built],
+    wanted: DatasetName | None,
 ) -> Manifest:
     """Record what is built as it comes, the `wanted` dataset also where it has not changed; return the last one."""
     before = pipeline.spendings
     for built in builds:
         after = pipeline.spendings
         if built.manifest.dataset == wanted or not is_recorded(context, built.manifest):
-            record(context, pipeline, built, describe_spending(before, after))
+            record(context, built, {**config.describe(pipeline, built), **describe_spending(before, after)})
         before = after
         if built.manifest.dataset == "source_qa" and wanted != "source_qa":
             _foretell(context, pipeline, built)

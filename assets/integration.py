@@ -1,9 +1,11 @@
 """Integration: every RR dialogue folded into one turn; the result are the ORR dialogues."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 
 from assets.build import BuildConfig, build
-from assets.checks import check_answers, check_wire_form
+from assets.checks import ChecksConfig, check_orr, specs
 from assets.partitions import OWNERS, SOURCES
 from assets.reflection import rr_dialogues
 from mmat_dagster.datasets import code_version
@@ -26,17 +28,9 @@ def orr_dialogues(
     return build(context, config, pipeline, "orr_dialogues")
 
 
-@dg.asset_check(asset=orr_dialogues, partitions_def=SOURCES, description="Every dialogue parses and renders to itself.")
-def orr_wire_form_round_trips(
-    context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[Pipeline]
-) -> dg.AssetCheckResult:
-    """Parse every ORR dialogue of the run's sources and render it again."""
-    return check_wire_form(context, pipeline, "orr_dialogues")
-
-
-@dg.asset_check(asset=orr_dialogues, partitions_def=SOURCES, description="Every dialogue ends with a gold answer.")
-def orr_answers_are_gold(
-    context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[Pipeline]
-) -> dg.AssetCheckResult:
-    """Compare the answer of every ORR dialogue with the gold answers."""
-    return check_answers(context, pipeline, "orr_dialogues")
+@dg.multi_asset_check(specs=specs("orr"), can_subset=True)
+def orr_checks(
+    context: dg.AssetCheckExecutionContext, config: ChecksConfig, pipeline: dg.ResourceParam[Pipeline]
+) -> Iterator[dg.AssetCheckResult]:
+    """Look at every ORR dialogue of the run's sources once, for all checks."""
+    yield from check_orr(context, config, pipeline)

@@ -5,7 +5,7 @@ from typing import get_args
 
 import dagster as dg
 
-from assets.verdicts import Verdict, judge
+from assets.verdicts import NAMED, Verdict, judge
 from mmat_dagster import parts
 from mmat_dagster.decontamination.index import BenchmarkCounts
 from mmat_dagster.parts import Manifest
@@ -26,7 +26,9 @@ def check_leaks(context: dg.AssetCheckExecutionContext, pipeline: Pipeline) -> d
         if manifest is None:
             return None
         report = {f"benchmarks of {source}": dg.MetadataValue.md(describe_leaks(pipeline, manifest))}
-        return Verdict(checked=manifest.rows, failed=tuple(_leaking(pipeline, manifest)), report=report)
+        leaking = list(_leaking(pipeline, manifest))
+        first = dict.fromkeys(leaking[:NAMED], "")
+        return Verdict(checked=manifest.rows, failed=len(leaking), first=first, report=report)
 
     return judge(context, check)
 

@@ -1,4 +1,4 @@
-"""What the teacher has cost and will cost, as the Dagster UI shows it."""
+"""What teacher, judge and search have cost, and will cost, as the Dagster UI shows it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,12 +9,18 @@ from mmat_dagster.estimate import Estimate
 from mmat_dagster.progress import duration
 from mmat_dagster.spending import Quote, Spending
 
-TEACHER_USD, SEARCH_USD = "teacher_spent_usd", "search_spent_usd"
+MODELS = ("teacher", "judge")
+
+
+def spent_usd(who: str) -> str:
+    """Return the metadata entry that says what asking `who` has cost."""
+    return f"{who}_spent_usd"
 
 
 def describe_spending(before: Mapping[str, Spending], after: Mapping[str, Spending]) -> dict[str, Any]:
-    """Return as metadata what teacher and search cost between two counts; nothing for what costs nothing."""
-    metadata = _describe_teacher(before["teacher"], after["teacher"]) if "teacher" in after else {}
+    """Return as metadata what teacher, judge and search cost between two counts; nothing for what costs nothing."""
+    asked = (_describe_model(who, before[who], after[who]) for who in MODELS if who in after)
+    metadata = {name: value for each in asked for name, value in each.items()}
     return metadata | (_describe_search(before["search"], after["search"]) if "search" in after else {})
 
 
@@ -25,28 +31,28 @@ def _describe_search(before: Spending, after: Spending) -> dict[str, Any]:
         "search_refused": after.refused - before.refused,
         "search_retries": after.retries - before.retries,
         "search_rate_limited": after.limited - before.limited,
-        SEARCH_USD: round((after.spent_usd or 0.0) - (before.spent_usd or 0.0), 6),
+        spent_usd("search"): round((after.spent_usd or 0.0) - (before.spent_usd or 0.0), 6),
     }
 
 
-def _describe_teacher(before: Spending, after: Spending) -> dict[str, Any]:
+def _describe_model(who: str, before: Spending, after: Spending) -> dict[str, Any]:
     prompt = after.prompt_tokens - before.prompt_tokens
     cached = after.cached_tokens - before.cached_tokens
     metadata: dict[str, Any] = {
-        "teacher_calls_paid": after.calls - before.calls,
-        "teacher_replies_reused": after.reused - before.reused,
-        "teacher_prompt_tokens": prompt,
-        "teacher_cached_share": round(cached / prompt, 4) if prompt else 0.0,
-        "teacher_completion_tokens": after.completion_tokens - before.completion_tokens,
-        "teacher_retries": after.retries - before.retries,
-        "teacher_rate_limited": after.limited - before.limited,
-        "teacher_repaired": after.repaired - before.repaired,
+        f"{who}_calls_paid": after.calls - before.calls,
+        f"{who}_replies_reused": after.reused - before.reused,
+        f"{who}_prompt_tokens": prompt,
+        f"{who}_cached_share": round(cached / prompt, 4) if prompt else 0.0,
+        f"{who}_completion_tokens": after.completion_tokens - before.completion_tokens,
+        f"{who}_retries": after.retries - before.retries,
+        f"{who}_rate_limited": after.limited - before.limited,
+        f"{who}_repaired": after.repaired - before.repaired,
     }
     if after.spent_usd is not None:
-        metadata[TEACHER_USD] = round(after.spent_usd - (before.spent_usd or 0.0), 6)
+        metadata[spent_usd(who)] = round(after.spent_usd - (before.spent_usd or 0.0), 6)
     if after.lost_calls:
-        metadata["teacher_calls_lost_in_flight"] = after.lost_calls
-        metadata["teacher_lost_usd_at_most"] = round(after.lost_usd or 0.0, 6)
+        metadata[f"{who}_calls_lost_in_flight"] = after.lost_calls
+        metadata[f"{who}_lost_usd_at_most"] = round(after.lost_usd or 0.0, 6)
     return metadata
 
 

@@ -17,14 +17,14 @@ TENTHS = 10
 HIGH = 0.7
 
 
-def draw_audit(manifest: Manifest) -> bytes | None:
+def draw_audit(manifest: Manifest, high: float = HIGH) -> bytes | None:
     """Return the histogram of a dataset's scores, or None where they were not counted."""
     counts = {
         round(TENTHS * float(name.removeprefix(SCORE))): count
         for name, count in manifest.census.items()
         if name.startswith(SCORE)
     }
-    return draw_scores(counts) if counts else None
+    return draw_scores(counts, high) if counts else None
 
 
 def draw_scores(counts: Mapping[int, int], high: float = HIGH) -> bytes:
@@ -55,26 +55,26 @@ class Spent:
     """What one materialization has cost; `label` says when it was."""
 
     label: str
-    teacher_usd: float = 0.0
+    models_usd: float = 0.0
     search_usd: float = 0.0
 
     @property
     def usd(self) -> float:
         """Both together."""
-        return self.teacher_usd + self.search_usd
+        return self.models_usd + self.search_usd
 
 
 def draw_spending(materializations: Sequence[Spent]) -> bytes:
-    """Return as a PNG what materializations have cost, the oldest first; the teacher's part below the search's."""
+    """Return as a PNG what materializations have cost, the oldest first: models (teacher, judge) below search."""
 
     def paint(figure: "Figure") -> None:
         axes = figure.subplots()
         places = range(len(materializations))
-        teacher = [each.teacher_usd for each in materializations]
-        axes.bar(places, teacher, 0.66, color=plotting.BLUE, label="teacher")
+        models = [each.models_usd for each in materializations]
+        axes.bar(places, models, 0.66, color=plotting.BLUE, label="models")
         if any(each.search_usd for each in materializations):
             search = [each.search_usd for each in materializations]
-            axes.bar(places, search, 0.66, bottom=teacher, color=plotting.ORANGE, label="search")
+            axes.bar(places, search, 0.66, bottom=models, color=plotting.ORANGE, label="search")
             axes.legend(fontsize=plotting.TEXT_PT, frameon=False)
         for place, each in enumerate(materializations):
             plotting.write(axes, place, each.usd, _usd(each.usd), ha="center", va="bottom", color=plotting.GREY)

@@ -7,14 +7,13 @@ from typing import Any
 
 import dagster as dg
 
-from assets.metadata import describe
-from assets.money import SEARCH_USD, TEACHER_USD
+from assets.money import MODELS, spent_usd
 from assets.published import SOURCE_FILES
 from assets.quality_plots import Spent, draw_spending
 from mmat_dagster.datasets import code_version
 from mmat_dagster.markdown import picture
 from mmat_dagster.parts import Manifest
-from mmat_dagster.pipeline import Built, Pipeline
+from mmat_dagster.pipeline import Built
 from mmat_dagster.schema import SourceName
 
 CODE_VERSION_TAG = "dagster/code_version"
@@ -22,12 +21,12 @@ DATA_VERSION_TAG = "dagster/data_version"
 INPUT_DATA_VERSION_TAG = "dagster/input_data_version"
 INPUT_EVENT_POINTER_TAG = "dagster/input_event_pointer"
 
-SPENT = {TEACHER_USD, SEARCH_USD}
+SPENT = {spent_usd(who) for who in (*MODELS, "search")}
 # So many of them are drawn, the last ones.
 MATERIALIZATIONS = 12
 
 
-def record(context: dg.AssetExecutionContext, pipeline: Pipeline, built: Built, spent: dict[str, Any]) -> None:
+def record(context: dg.AssetExecutionContext, built: Built, metadata: dict[str, Any]) -> None:
     """Tell Dagster that a dataset of one source is up to date."""
     manifest = built.manifest
     context.log.info(
@@ -40,7 +39,7 @@ def record(context: dg.AssetExecutionContext, pipeline: Pipeline, built: Built, 
         dg.AssetMaterialization(
             asset_key=manifest.dataset,
             partition=manifest.source,
-            metadata={**describe(pipeline, built), **spent, **describe_history(context.instance, manifest, spent)},
+            metadata={**metadata, **describe_history(context.instance, manifest, metadata)},
             tags=tags,
         )
     )
@@ -69,8 +68,8 @@ def describe_history(instance: dg.DagsterInstance, manifest: Manifest, spent: Ma
 def _spent(when: float, metadata: Mapping[str, Any]) -> Spent:
     return Spent(
         label=datetime.fromtimestamp(when, UTC).strftime("%m-%d\n%H:%M"),
-        teacher_usd=float(metadata.get(TEACHER_USD, 0.0)),
-        search_usd=float(metadata.get(SEARCH_USD, 0.0)),
+        models_usd=sum(float(metadata.get(spent_usd(who), 0.0)) for who in MODELS),
+        search_usd=float(metadata.get(spent_usd("search"), 0.0)),
     )
 
 

@@ -1,9 +1,11 @@
 """Reflection: pretence and skipped calculations are found and corrected; the result are the RR dialogues."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 
 from assets.build import BuildConfig, build
-from assets.checks import check_answers, check_wire_form
+from assets.checks import ChecksConfig, check_rr, specs
 from assets.partitions import OWNERS, SOURCES
 from assets.rationale import rationales
 from mmat_dagster.datasets import code_version
@@ -26,17 +28,9 @@ def rr_dialogues(
     return build(context, config, pipeline, "rr_dialogues")
 
 
-@dg.asset_check(asset=rr_dialogues, partitions_def=SOURCES, description="Every dialogue parses and renders to itself.")
-def rr_wire_form_round_trips(
-    context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[Pipeline]
-) -> dg.AssetCheckResult:
-    """Parse every RR dialogue of the run's sources and render it again."""
-    return check_wire_form(context, pipeline, "rr_dialogues")
-
-
-@dg.asset_check(asset=rr_dialogues, partitions_def=SOURCES, description="Every dialogue ends with a gold answer.")
-def rr_answers_are_gold(
-    context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[Pipeline]
-) -> dg.AssetCheckResult:
-    """Compare the last message of every RR dialogue with the gold answers."""
-    return check_answers(context, pipeline, "rr_dialogues")
+@dg.multi_asset_check(specs=specs("rr"), can_subset=True)
+def rr_checks(
+    context: dg.AssetCheckExecutionContext, config: ChecksConfig, pipeline: dg.ResourceParam[Pipeline]
+) -> Iterator[dg.AssetCheckResult]:
+    """Look at every RR dialogue of the run's sources once, for all checks."""
+    yield from check_rr(context, config, pipeline)

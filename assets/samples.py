@@ -15,7 +15,7 @@ from mmat_dagster.images import FORMATS
 from mmat_dagster.interfaces import Store
 from mmat_dagster.parts import Manifest, Part
 from mmat_dagster.pipeline import Pipeline
-from mmat_dagster.reading import Readable, to_markdown
+from mmat_dagster.reading import Shown, to_markdown
 from mmat_dagster.records import from_table
 from mmat_dagster.schema import Dialogue, OrrDialogue, Rationale, Sample
 
@@ -35,10 +35,10 @@ def describe_samples(pipeline: Pipeline, manifest: Manifest) -> str | None:
     return "\n\n---\n\n".join(shown) if shown else None
 
 
-def choose(store: Store, manifest: Manifest) -> list[Readable]:
+def choose(store: Store, manifest: Manifest) -> list[Shown]:
     """Return the most telling of a part's first records: one with a reflection where there is one, one without."""
     part = _part(manifest)
-    if part is None or RECORDS[manifest.dataset] not in get_args(Readable):
+    if part is None or RECORDS[manifest.dataset] not in get_args(Shown):
         return []
     (table,) = parts.read_tables(store, replace(manifest, parts=(part,)))
     groups = _groups(table)
@@ -62,16 +62,16 @@ def _groups(table: pa.Table) -> list[pa.Table]:
     return [table.filter(pc.invert(is_plain)).slice(0, CANDIDATES), table.filter(is_plain).slice(0, CANDIDATES)]
 
 
-def _records(table: pa.Table, manifest: Manifest) -> Sequence[Readable]:
-    return cast("Sequence[Readable]", from_table(table, RECORDS[manifest.dataset]))
+def _records(table: pa.Table, manifest: Manifest) -> Sequence[Shown]:
+    return cast("Sequence[Shown]", from_table(table, RECORDS[manifest.dataset]))
 
 
-def _tedium(record: Readable) -> tuple[int, int]:
+def _tedium(record: Shown) -> tuple[int, int]:
     """Return how little a record tells: few different tools first, then how far it is from a pleasant length."""
     return -len({*_tools(record)}), abs(PLEASANT_CHARS - len(to_markdown(record)))
 
 
-def _tools(record: Readable) -> Iterator[str]:
+def _tools(record: Shown) -> Iterator[str]:
     if isinstance(record, Rationale | Dialogue):
         turns = record.turns if isinstance(record, Rationale) else record.transcript.turns
         yield from (item.tool for turn in turns for item in turn.observations)
@@ -79,7 +79,7 @@ def _tools(record: Readable) -> Iterator[str]:
         yield from (call.tool for call in wire.parse_orr(record.messages).calls)
 
 
-def _sample(record: Readable) -> Sample:
+def _sample(record: Shown) -> Sample:
     return record if isinstance(record, Sample) else record.sample
 
 

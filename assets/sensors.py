@@ -31,7 +31,7 @@ def ended_batches(
     if not waiting:
         yield dg.SkipReason("No run waits for a batch.")
         return
-    batches = asyncio.run(pipeline.teacher.tend_batches())
+    batches = asyncio.run(pipeline.tend_batches())
     for batch in batches:
         if batch.is_refused and batch.id not in (context.cursor or ""):
             context.log.warning(f"The provider has refused batch {batch.id} for {batch.label}: {batch.detail}")

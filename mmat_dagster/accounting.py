@@ -79,7 +79,7 @@ def forget_refused() -> int:
 def print_batches(*, wait_s: float | None = None) -> int:
     """Tend the batches and print them; with `wait_s`, look again after so many seconds until one more has ended."""
     with open_pipeline() as pipeline:
-        batches = wait_for_batch(pipeline, wait_s) if wait_s else asyncio.run(pipeline.teacher.tend_batches())
+        batches = wait_for_batch(pipeline, wait_s) if wait_s else asyncio.run(pipeline.tend_batches())
     if batches:
         print(batch_frame(batches).to_string(index=False))
     else:
@@ -89,11 +89,11 @@ def print_batches(*, wait_s: float | None = None) -> int:
 
 def wait_for_batch(pipeline: Pipeline, wait_s: float) -> tuple[BatchState, ...]:
     """Look every `wait_s` seconds until one of the batches that are open now has ended, or none is; return all."""
-    batches = asyncio.run(pipeline.teacher.tend_batches())
+    batches = asyncio.run(pipeline.tend_batches())
     open_ones = {batch.id for batch in batches if batch.ended_at is None}
     while open_ones and all(batch.ended_at is None for batch in batches if batch.id in open_ones):
         time.sleep(wait_s)
-        batches = asyncio.run(pipeline.teacher.tend_batches())
+        batches = asyncio.run(pipeline.tend_batches())
     return batches
 
 

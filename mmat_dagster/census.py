@@ -1,4 +1,4 @@
-"""What a part's records are made of: answer types, turns, operator calls, failed operators, reflections.
+"""What a part's records are made of: answer types, turns, operator calls, failures, reflections, what an audit found.
 
 It is written into the part and decides no key: a part that an earlier version has counted less of is not done again.
 """
@@ -10,7 +10,7 @@ from typing import Any
 from mmat_dagster.answers import states_gold
 from mmat_dagster.operators.looking import FAILED
 from mmat_dagster.reasoning import SEARCH_FAILED
-from mmat_dagster.schema import Dialogue, Observation, Rationale, Sample, Turn
+from mmat_dagster.schema import Dialogue, DialogueAudit, Observation, Rationale, Sample, Turn
 from mmat_dagster.wire import RAG
 
 ANSWER_TYPE, SOURCE_PART, SCORE = "answer: ", "part: ", "score "
@@ -42,6 +42,10 @@ def _of(record: Any) -> Iterator[str]:
         yield f"{record.reflection} reflection" if record.reflection != "none" else "no reflection"
         if not states_gold(record.transcript.turns[-1].step.thought, record.sample):
             yield "answer not stated in the last thought"
+    if isinstance(record, DialogueAudit):
+        yield f"judged by {record.judge}"
+        yield score_name(record.score)
+        yield from sorted({f"fails {finding.check}" for finding in record.findings})
 
 
 def _called(turns: Iterable[Turn]) -> Iterator[str]:

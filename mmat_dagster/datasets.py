@@ -1,13 +1,14 @@
 """The datasets of the engine: which stands on which, what its records are, and what code and prompts decide it.
 
 source folder -> source_qa -> rationales -> rr_dialogues -> orr_dialogues        (one chain per source)
+                                                         -> dialogue_audit
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from mmat_dagster.fingerprints import code_fingerprint
-from mmat_dagster.schema import DatasetName, Dialogue, OrrDialogue, Rationale, Sample, SourceName
+from mmat_dagster.schema import DatasetName, Dialogue, DialogueAudit, OrrDialogue, Rationale, Sample, SourceName
 from mmat_dagster.teachers.prompted import CHAT_CODE
 
 UPSTREAM: Mapping[DatasetName, DatasetName | None] = {
@@ -15,12 +16,14 @@ UPSTREAM: Mapping[DatasetName, DatasetName | None] = {
     "rationales": "source_qa",
     "rr_dialogues": "rationales",
     "orr_dialogues": "rr_dialogues",
+    "dialogue_audit": "rr_dialogues",
 }
 RECORDS: Mapping[DatasetName, type[Any]] = {
     "source_qa": Sample,
     "rationales": Rationale,
     "rr_dialogues": Dialogue,
     "orr_dialogues": OrrDialogue,
+    "dialogue_audit": DialogueAudit,
 }
 
 # What a dataset's code version stands for: the code and the prompts of its stage.
@@ -58,6 +61,21 @@ CODE: Mapping[DatasetName, tuple[str, ...]] = {
         "prompts/rr_system.txt",
     ),
     "orr_dialogues": ("schema.py", "wire.py", "stages/integration.py", "prompts/orr_system.txt"),
+    "dialogue_audit": (
+        "schema.py",
+        "wire.py",
+        "answers.py",
+        "audit/*.py",
+        "stages/audit.py",
+        "prompts/audit_*.txt",
+        "prompts/repair.txt",
+    ),
+}
+# What is asked and read on behalf of a dataset, and how.
+ASKING: Mapping[DatasetName, tuple[str, ...]] = {
+    "rationales": ("teachers/*.py", *CHAT_CODE),
+    "rr_dialogues": ("teachers/*.py", *CHAT_CODE),
+    "dialogue_audit": ("judges/*.py", "teachers/requests.py", *CHAT_CODE),
 }
 
 
@@ -74,5 +92,4 @@ def chain(dataset: DatasetName) -> tuple[DatasetName, ...]:
 
 def code_version(dataset: DatasetName) -> str:
     """Return the version of the code and prompts that make `dataset`."""
-    teachers = ("teachers/*.py", *CHAT_CODE) if dataset in ("rationales", "rr_dialogues") else ()
-    return code_fingerprint(*CODE[dataset], *teachers)
+    return code_fingerprint(*CODE[dataset], *ASKING.get(dataset, ()))

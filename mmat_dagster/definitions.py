@@ -10,14 +10,16 @@ import dagster as dg
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
-from assets import checkpoints, evaluation, foundation, integration, rationale, reflection, schedules, sensors  # noqa: E402
+from assets import audit, checkpoints, evaluation, foundation, integration, rationale, reflection, schedules, sensors  # noqa: E402
 from mmat_dagster.environment import read_environment  # noqa: E402
 from resources.deployments import DEPLOYMENTS  # noqa: E402
 
 RESOURCES = DEPLOYMENTS["local"](read_environment(os.environ))
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([foundation, rationale, reflection, integration, checkpoints, evaluation]),
+    assets=dg.load_assets_from_modules(
+        [foundation, rationale, reflection, audit, integration, checkpoints, evaluation]
+    ),
     asset_checks=dg.load_asset_checks_from_modules([foundation, reflection, integration]),
     jobs=[schedules.data, schedules.training, schedules.evaluation],
     schedules=[schedules.weekly],

@@ -28,6 +28,10 @@ MMAT_GROUNDING_DINO  the detector on a hub, as repository or repository@commit, 
 MMAT_OPERATOR_CACHE  what operators saw: an SQLite file, postgresql://... or off; default in MMAT_STORE
 MMAT_WORKERS      worker processes that look at images; default one per core
 MMAT_OBSERVATION_CHARS  longer observations are cut; default 4000
+MMAT_JUDGE        who audits dialogues: checks (default, asks nobody), teacher, or a chat model's name
+MMAT_JUDGE_URL    the judge's own server, up to and including /v1; default that of the teacher
+MMAT_JUDGE_KEY    its key, for a server of its own; read by Dagster when a run starts
+MMAT_AUDIT_SAMPLE  so many dialogues of each source are judged by the model, the others by checks; default all
 MMAT_SEARCH       corpus (default), google, or google+corpus: a source's own passages where it has some
 MMAT_SEARCH_SITES  sites to search, -site for those never to be
 MMAT_SEARCH_LANGUAGE  auto (default): of the question; any, or a code such as en
@@ -68,6 +72,8 @@ INFERENCES: dict[str, InferenceName] = {name: name for name in get_args(Inferenc
 LEAKS: dict[str, LeakPolicy] = {name: name for name in get_args(LeakPolicy)}
 TRUTHS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 TEACHERS: dict[str, TeacherName] = {"annotations": "annotations", "gpt4o": "gpt4o"}
+# Who audits besides any chat model that is named.
+CHECKS_JUDGE, TEACHER_JUDGE = "checks", "teacher"
 
 DATA = Path("data")
 
@@ -111,6 +117,10 @@ class Environment:
     names_operator_cache: bool
     workers: int | None
     observation_chars: int | None
+    judge: str
+    judge_url: str | None
+    has_judge_key: bool
+    audit_sample: int | None
     search: SearchName
     search_sites: tuple[str, ...]
     search_language: str | None
@@ -162,6 +172,10 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         names_operator_cache="://" in variables.get("MMAT_OPERATOR_CACHE", ""),
         workers=_count(variables, "MMAT_WORKERS"),
         observation_chars=_count(variables, "MMAT_OBSERVATION_CHARS"),
+        judge=_judge(variables),
+        judge_url=variables.get("MMAT_JUDGE_URL", "").strip() or None,
+        has_judge_key=bool(variables.get("MMAT_JUDGE_KEY")),
+        audit_sample=_count(variables, "MMAT_AUDIT_SAMPLE"),
         search=_search(variables.get("MMAT_SEARCH", "").strip() or "corpus"),
         search_sites=_words(variables.get("MMAT_SEARCH_SITES", "")),
         search_language=variables.get("MMAT_SEARCH_LANGUAGE", "").strip() or None,
@@ -186,6 +200,19 @@ def _teacher(name: str) -> TeacherName:
     if name not in TEACHERS:
         raise BadEnvironment(f"MMAT_TEACHER is {name!r}; it may be {' or '.join(TEACHERS)}")
     return TEACHERS[name]
+
+
+def _judge(variables: Mapping[str, str]) -> str:
+    name = variables.get("MMAT_JUDGE", "").strip() or CHECKS_JUDGE
+    teacher = variables.get("MMAT_TEACHER", "").strip() or "annotations"
+    if name == TEACHER_JUDGE and teacher == "annotations":
+        raise BadEnvironment(
+            "MMAT_JUDGE is teacher, and the annotations teacher asks no model: set MMAT_TEACHER=gpt4o, or name a model"
+        )
+    has_own_server = any(variables.get(each, "").strip() for each in ("MMAT_JUDGE_URL", "MMAT_JUDGE_KEY"))
+    if name in (CHECKS_JUDGE, TEACHER_JUDGE) and has_own_server:
+        raise BadEnvironment(f"MMAT_JUDGE_URL and MMAT_JUDGE_KEY are for a model, and MMAT_JUDGE is {name}: name one")
+    return name
 
 
 def _mode(name: str) -> ModeName:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from mmat_dagster.schema import (
     DatasetName,
+    Dialogue,
     ImageRef,
     Rejection,
     RejectionReason,
@@ -267,3 +268,65 @@ class Teacher(ABC):
     @abstractmethod
     async def find_skipped_calculation(self, sample: Sample, transcript: Transcript) -> Finding | Rejection | None:
         """Return the calculation that a mathematical reasoning skips, or None where none is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What a judge says of a dialogue: each aspect and the whole from 0.0 to 1.0, why, and its own words."""
+
+    coherence: float
+    relevance: float
+    accuracy: float
+    completeness: float
+    visual_integration: float
+    score: float
+    reason: str
+    raw_reply: str
+
+
+class Judge(ABC):
+    """Reads a finished dialogue beside its images and says how good it is; it need not be who wrote it."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Who judged, as stored in an audit."""
+
+    @property
+    @abstractmethod
+    def version(self) -> str:
+        """What decides a judgement besides the dialogue: model, parameters, prompts, code."""
+
+    @property
+    def model(self) -> ChatModel | None:
+        """The chat model that it asks, which may be the teacher's; None for a judge that asks none."""
+        return None
+
+    @property
+    def spending(self) -> Spending | None:
+        """What asking has cost; None for a judge that costs nothing."""
+        return None
+
+    def session(self, label: str) -> AbstractAsyncContextManager[None]:
+        """Open the judge for work on `label`; at the end all that is under way is finished."""
+        return nullcontext()
+
+    async def tend_batches(self) -> tuple[BatchState, ...]:
+        """Submit, poll and collect what is open; return all batches, the oldest first."""
+        return ()
+
+    @abstractmethod
+    async def judge(self, dialogue: Dialogue) -> Judgement | RowError:
+        """Judge `dialogue`; RowError where no reply about it can be used.
+
+        Raises TeacherUnavailable where nothing can be asked, BudgetReached, and ReplyPending where the reply comes with
+        a batch.
+        """
+
+
+class JudgeMaker(ABC):
+    """Makes the judge, once the deployment's teacher is there."""
+
+    @abstractmethod
+    def beside(self, teacher: Teacher, pictures: Pictures) -> Judge | None:
+        """Return who judges what `teacher` wrote; None where the deterministic checks alone do."""

@@ -120,6 +120,13 @@ def read_tables(store: Store, manifest: Manifest) -> Iterator[pa.Table]:
         yield _read_table(store, f"{folder(manifest.dataset, manifest.source)}/{part.name}.parquet")
 
 
+def read_columns(store: Store, manifest: Manifest, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Yield these columns of a dataset as Arrow tables, one per part."""
+    for part in manifest.parts:
+        key = f"{folder(manifest.dataset, manifest.source)}/{part.name}.parquet"
+        yield _read_table(store, key, columns)
+
+
 def read_rejected(store: Store, manifest: Manifest) -> Iterator[Rejection]:
     """Yield the rejections of a dataset, part by part."""
     for part in manifest.parts:
@@ -159,10 +166,10 @@ def _part(name: str, rows: int, rejected: Counter[str], census: dict[str, int], 
     return Part(name=name, rows=rows, rejected=dict(sorted(rejected.items())), census=census, sha256=sha256)
 
 
-def _read_table(store: Store, key: str) -> pa.Table:
+def _read_table(store: Store, key: str, columns: Sequence[str] | None = None) -> pa.Table:
     # In this thread alone: pyarrow's own threads can abort the process when it ends soon after (seen with pyarrow 26).
     with pq.ParquetFile(pa.BufferReader(store.read(key)), pre_buffer=False) as file:
-        return file.read(use_threads=False)
+        return file.read(columns=None if columns is None else list(columns), use_threads=False)
 
 
 def _parquet(table: pa.Table) -> bytes:

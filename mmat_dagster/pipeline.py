@@ -1,6 +1,7 @@
 """The data engine as a chain of datasets: which stage makes which, what decides it, and how it is brought up to date.
 
     source folder -> source_qa -> rationales -> rr_dialogues -> orr_dialogues        (one chain per source)
+                                                             -> dialogue_audit
 
 Works like make: `build` first brings up to date what a dataset stands on, and does nothing where nothing changed.
 """
@@ -19,15 +20,25 @@ from mmat_dagster.datasets import CODE, RECORDS, UPSTREAM, label
 from mmat_dagster.fanout import map_in_order, run_to_the_end, take
 from mmat_dagster.fingerprints import code_fingerprint, fingerprint
 from mmat_dagster.images import PicturesOnDisk
-from mmat_dagster.interfaces import ReplyPending, Store, Teacher
+from mmat_dagster.interfaces import Judge, ReplyPending, Store, Teacher
 from mmat_dagster.operators.looking import LookFunction, look_anew
 from mmat_dagster.parts import Manifest, Part
 from mmat_dagster.progress import Pending, Progress, Report, Tally
 from mmat_dagster.reasoning import Toolbox
-from mmat_dagster.schema import DatasetName, Dialogue, OrrDialogue, Rationale, Rejection, Sample, SourceName
+from mmat_dagster.schema import (
+    DatasetName,
+    Dialogue,
+    DialogueAudit,
+    OrrDialogue,
+    Rationale,
+    Rejection,
+    Sample,
+    SourceName,
+)
 from mmat_dagster.source_parts import SourceParts, SourceSettings
 from mmat_dagster.sources import READERS
-from mmat_dagster.spending import Spending
+from mmat_dagster.spending import BatchState, Spending
+from mmat_dagster.stages.audit import CHECKS, audit, last_rank, rank
 from mmat_dagster.stages.integration import integrate
 from mmat_dagster.stages.rationale import MAX_TURNS, REFLECTION_TURNS, write_rationale
 from mmat_dagster.stages.reflection import reflect
@@ -52,10 +63,14 @@ class UpstreamMissing(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(SourceSettings):
-    """What decides the datasets besides sources, teacher and tools; the same for all stages of a deployment."""
+    """What decides the datasets besides sources, teacher and tools; the same for all stages of a deployment.
+
+    `audit_sample` dialogues of a source are judged by the judge, the others by the checks alone; None for all.
+    """
 
     max_turns: int = MAX_TURNS
     concurrency: int = 16
+    audit_sample: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,14 +86,19 @@ class Built:
 
 @dataclass(frozen=True, kw_only=True)
 class _Stage:
-    """One stage for one source, ready to work: `key` decides its results besides the records it reads."""
+    """One stage for one source, ready to work: `key` decides its results besides the records it reads.
+
+    `asks` is the model's wrapper that it asks, if any. `over` is set where all records together decide how each of them
+    is worked on: it returns the stage for these.
+    """
 
     dataset: DatasetName
     key: str
     reads: type[Any]
     work: Callable[[Any], Awaitable[Any]]
-    asks_teacher: bool
+    asks: Teacher | Judge | None = None
     tools: Sequence[Operator | Retriever] = ()
+    over: "Callable[[Manifest], _Stage] | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +113,7 @@ class Pipeline:
     search: SearchEngine
     settings: Settings
     look: LookFunction = look_anew
+    judge: Judge | None = None
 
     def build(
         self, dataset: DatasetName, source: SourceName, report: Report, *, with_upstream: bool = True
@@ -144,9 +165,26 @@ class Pipeline:
 
     @property
     def spendings(self) -> Mapping[str, Spending]:
-        """What asking has cost, by who was asked: `teacher` (operators that ask its model included) and `search`."""
-        asked = {"teacher": self.teacher.spending, "search": self.search.over(None).spending}
+        """What asking has cost, by who was asked: `teacher`, `judge`, `search`.
+
+        Whoever asks the teacher's model counts as the teacher: operators, and a judge that has none of its own.
+        """
+        own_judge = self.judge if self.judge is not None and self.judge.model is not self.teacher.model else None
+        asked = {
+            "teacher": self.teacher.spending,
+            "judge": own_judge.spending if own_judge is not None else None,
+            "search": self.search.over(None).spending,
+        }
         return {name: spending for name, spending in asked.items() if spending is not None}
+
+    async def tend_batches(self) -> tuple[BatchState, ...]:
+        """Tend the batches of teacher and judge; return all, the oldest first."""
+        tended = [*await self.teacher.tend_batches(), *(await self.judge.tend_batches() if self.judge else ())]
+        return tuple(sorted({batch.id: batch for batch in tended}.values(), key=lambda batch: batch.created_at))
+
+    def is_made_from(self, manifest: Manifest, upstream: Manifest) -> bool:
+        """Say whether a dataset was made from this state of what it stands on, by the code as it is now."""
+        return manifest.key == self._key(manifest.dataset, manifest.source, upstream)
 
     @cached_property
     def pictures(self) -> PicturesOnDisk:
@@ -181,7 +219,8 @@ class Pipeline:
             manifest = parts.read_manifest(self.store, stage.dataset, source)
             if manifest is not None and manifest.key == key:
                 return _built(manifest, upstream, len(manifest.parts))
-            done = run_to_the_end(self._stage_parts(stage, source, upstream, report))
+            decided = stage.over(upstream) if stage.over is not None else stage
+            done = run_to_the_end(self._stage_parts(decided, source, upstream, report))
             return self._publish(stage.dataset, source, key, upstream, iter(done))
 
     async def _stage_parts(
@@ -193,7 +232,8 @@ class Pipeline:
         are still under way.
         """
         prefix = parts.folder(stage.dataset, source)
-        seen = Tally(stage.dataset, source, upstream.rows, report, lambda: self.teacher.spending)
+        asked = stage.asks or self.teacher
+        seen = Tally(stage.dataset, source, upstream.rows, report, lambda: asked.spending)
         names = [_part_name(index, stage, below) for index, below in enumerate(upstream.parts)]
         finished = [parts.finished_part(self.store, prefix, name) for name in names]
         for part in filter(None, finished):
@@ -225,11 +265,11 @@ class Pipeline:
 
     @asynccontextmanager
     async def _session(self, stage: _Stage, source: SourceName) -> AsyncIterator[None]:
-        """Open what the stage asks: the teacher, and for rationales operators and search."""
+        """Open what the stage asks: teacher or judge, and for rationales operators and search."""
         asked = label(stage.dataset, source)
         async with AsyncExitStack() as opened:
-            if stage.asks_teacher:
-                await opened.enter_async_context(self.teacher.session(asked))
+            if stage.asks is not None:
+                await opened.enter_async_context(stage.asks.session(asked))
             for tool in stage.tools:
                 await opened.enter_async_context(tool.session(asked))
             yield
@@ -260,7 +300,12 @@ class Pipeline:
         return making.key(making.state())
 
     def _stage(self, dataset: DatasetName, source: SourceName) -> _Stage:
-        stages = {"rationales": self._rationale, "rr_dialogues": self._reflection, "orr_dialogues": self._integration}
+        stages = {
+            "rationales": self._rationale,
+            "rr_dialogues": self._reflection,
+            "orr_dialogues": self._integration,
+            "dialogue_audit": self._audit,
+        }
         return stages[dataset](source)
 
     def _rationale(self, source: SourceName) -> _Stage:
@@ -279,7 +324,7 @@ class Pipeline:
             work=_unless_pending(
                 partial(write_rationale, teacher=self.teacher, tools=tools, pictures=self.pictures, max_turns=limit)
             ),
-            asks_teacher=True,
+            asks=self.teacher,
             tools=(*self.operators.values(), tools.retriever),
         )
 
@@ -293,7 +338,7 @@ class Pipeline:
             key=fingerprint(decided_by),
             reads=Rationale,
             work=_unless_pending(partial(reflect, teacher=self.teacher, system=system, max_turns=limit)),
-            asks_teacher=True,
+            asks=self.teacher,
         )
 
     def _integration(self, source: SourceName) -> _Stage:  # noqa: ARG002
@@ -302,7 +347,30 @@ class Pipeline:
 
         system = prompts.render("orr_system")
         key = fingerprint([code_fingerprint(*CODE["orr_dialogues"]), system])
-        return _Stage(dataset="orr_dialogues", key=key, reads=Dialogue, work=work, asks_teacher=False)
+        return _Stage(dataset="orr_dialogues", key=key, reads=Dialogue, work=work)
+
+    def _audit(self, source: SourceName) -> _Stage:  # noqa: ARG002
+        sample = self.settings.audit_sample if self.judge is not None else None
+        judge = self.judge.version if self.judge is not None else CHECKS
+        key = fingerprint([code_fingerprint(*CODE["dialogue_audit"]), judge, str(sample)])
+        stage = _Stage(
+            dataset="dialogue_audit",
+            key=key,
+            reads=Dialogue,
+            work=_unless_pending(partial(audit, judge=self.judge)),
+            asks=self.judge,
+        )
+        return replace(stage, over=partial(self._audit_sample, stage, sample)) if sample is not None else stage
+
+    def _audit_sample(self, stage: _Stage, count: int, upstream: Manifest) -> _Stage:
+        """Return the stage that has `count` of the dialogues judged; which ones, all of them decide together."""
+        tables = parts.read_columns(self.store, upstream, ["id"])
+        last = last_rank((str(each) for table in tables for each in table.column("id").to_pylist()), count)
+
+        async def work(dialogue: Dialogue) -> DialogueAudit:
+            return await audit(dialogue, self.judge if rank(dialogue.id) <= last else None)
+
+        return replace(stage, key=fingerprint([stage.key, str(last)]), work=_unless_pending(work))
 
 
 def _unless_pending(work: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Awaitable[Any]]:

@@ -5,9 +5,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mmat_dagster import markdown, wire
-from mmat_dagster.schema import Dialogue, Observation, OrrDialogue, Rationale, Sample, Turn
+from mmat_dagster.schema import Dialogue, DialogueAudit, Observation, OrrDialogue, Rationale, Sample, Turn
 
-Readable = Sample | Rationale | Dialogue | OrrDialogue
+# What shows a sample, and all that can be shown.
+Shown = Sample | Rationale | Dialogue | OrrDialogue
+Readable = Shown | DialogueAudit
+
+ASPECTS = ("coherence", "relevance", "accuracy", "completeness", "visual_integration")
 
 # A passage or a receipt can run over pages; on a page for people its beginning does.
 SHOWN_CHARS = 600
@@ -34,17 +38,18 @@ def to_markdown(record: Readable) -> str:
 def to_text(record: Readable, width: int, is_coloured: bool) -> str:
     """Return `record` as text wrapped to `width` columns."""
     title = f"{_BOLD}{_title(record)}{_OFF}" if is_coloured else _title(record)
-    images = [
-        f"  {'image':<15}{image.home}:{image.path} ({image.width} x {image.height})" for image in _sample(record).images
-    ]
+    shown = () if isinstance(record, DialogueAudit) else _sample(record).images
+    images = [f"  {'image':<15}{image.home}:{image.path} ({image.width} x {image.height})" for image in shown]
     return "\n".join([title, *images, *(_plain(block, width, is_coloured) for block in _blocks(record))])
 
 
-def _sample(record: Readable) -> Sample:
+def _sample(record: Shown) -> Sample:
     return record if isinstance(record, Sample) else record.sample
 
 
 def _title(record: Readable) -> str:
+    if isinstance(record, DialogueAudit):
+        return f"{record.id} · score {record.score:.2f} · judge: {record.judge}"
     sample = _sample(record)
     teacher = "" if isinstance(record, Sample) else f" · teacher: {record.teacher}"
     reflected = isinstance(record, Dialogue | OrrDialogue) and record.reflection != "none"
@@ -55,6 +60,9 @@ def _title(record: Readable) -> str:
 
 
 def _blocks(record: Readable) -> Iterator[Block]:
+    if isinstance(record, DialogueAudit):
+        yield from _audit_blocks(record)
+        return
     sample = _sample(record)
     yield Block(label="question", text=sample.question)
     if isinstance(record, Sample):
@@ -68,6 +76,16 @@ def _blocks(record: Readable) -> Iterator[Block]:
         yield Block(
             label="answer", text=sample.answers[0] if isinstance(record, Rationale) else record.transcript.answer
         )
+
+
+def _audit_blocks(record: DialogueAudit) -> Iterator[Block]:
+    aspects = {name.replace("_", " "): getattr(record, name) for name in ASPECTS}
+    if any(value is not None for value in aspects.values()):
+        told = ", ".join(f"{name} {value:.2f}" for name, value in aspects.items() if value is not None)
+        yield Block(label="aspects", text=told)
+    yield Block(label="reason", text=record.reason)
+    for finding in record.findings:
+        yield Block(label="does not hold", text=f"{finding.check}: {finding.detail}", is_result=True)
 
 
 def _turn_blocks(turns: Sequence[Turn]) -> Iterator[Block]:

@@ -1,7 +1,8 @@
 """The records that flow through the engine: frozen, keyword-only, with one Arrow schema each.
 
 SourceRecord --foundation--> Sample --rationale--> Rationale --reflection--> Dialogue --integration--> OrrDialogue
-                  any stage may turn a record into a Rejection instead; nothing else may happen to it.
+                                                                                      --audit--> DialogueAudit
+                  any stage but the audit may turn a record into a Rejection instead; nothing else may happen to it.
 """
 
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Literal
 import msgspec
 
 SourceName = Literal["visual_cot", "llava_cot", "the_cauldron", "tabmwp", "infoseek"]
-DatasetName = Literal["source_qa", "rationales", "rr_dialogues", "orr_dialogues"]
+DatasetName = Literal["source_qa", "rationales", "rr_dialogues", "orr_dialogues", "dialogue_audit"]
 AnswerType = Literal["word_or_phrase", "option_letter", "option_text", "number", "yes_no", "free_text"]
 Signal = Literal["continue", "reflection", "end"]
 ReflectionKind = Literal["none", "general", "math"]
@@ -250,3 +251,33 @@ class OrrDialogue:
     sample: Sample
     reflection: ReflectionKind
     teacher: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditFinding:
+    """A deterministic check that does not hold of a dialogue, and why."""
+
+    check: str
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DialogueAudit:
+    """How good the RR dialogue of the same id is, 0.0 to 1.0, and why; `judge` is `checks` or a chat model's name.
+
+    The five aspects, 0.0 to 1.0 too, are None where no model has judged. A check that does not hold lowers the score
+    whoever judges; `raw_reply` keeps the model's own words.
+    """
+
+    id: str
+    source: SourceName
+    score: float
+    reason: str
+    judge: str
+    coherence: float | None
+    relevance: float | None
+    accuracy: float | None
+    completeness: float | None
+    visual_integration: float | None
+    findings: tuple[AuditFinding, ...]
+    raw_reply: str | None

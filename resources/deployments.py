@@ -6,12 +6,20 @@ from typing import Any
 import dagster as dg
 
 from mmat_dagster.corpus import encyclopedia
-from mmat_dagster.environment import Environment, InferenceName, SearchName, TeacherName
+from mmat_dagster.environment import (
+    CHECKS_JUDGE,
+    TEACHER_JUDGE,
+    Environment,
+    InferenceName,
+    SearchName,
+    TeacherName,
+)
 from mmat_dagster.evaluation.hosts import StudentHost
-from mmat_dagster.interfaces import Teacher
+from mmat_dagster.interfaces import JudgeMaker, Teacher
 from mmat_dagster.tools import SearchEngine
 from resources.google_search import GoogleSearch
 from resources.gpt4o import GPT4o
+from resources.judges import ChecksAlone, ModelJudge, TeachersModelJudge
 from resources.operator_cache import OperatorCache
 from resources.operators import gathered, given, operators
 from resources.own_passages import OwnPassagesFirst
@@ -43,6 +51,8 @@ def local(environment: Environment) -> dict[str, Any]:
             operators=gathered(tuple(tools)),
             operator_cache=operator_cache(environment),
             search=SEARCHES[environment.search](environment),
+            judge=judge(environment),
+            audit_sample=environment.audit_sample,
             limit=environment.limit,
             allow_non_commercial=environment.allow_non_commercial,
             verify_images=environment.verify_images,
@@ -63,14 +73,37 @@ def _annotations(environment: Environment) -> dg.ConfigurableResource[Teacher]: 
 def _gpt4o(environment: Environment) -> dg.ConfigurableResource[Teacher]:
     # Without a key the model says what to do when it is first asked; an EnvVar that is not set would say less.
     key = dg.EnvVar("OPENAI_API_KEY") if environment.has_key else ""
-    model = GPT4o(
-        api_key=key,
+    model = _chat_model(environment, api_key=key, **given(model=environment.model, base_url=environment.base_url))
+    return PromptedTeacherResource(
+        chat_model=model, sources=str(environment.sources), store_root=str(environment.store)
+    )
+
+
+def judge(environment: Environment) -> dg.ConfigurableResource[JudgeMaker]:
+    """Return who audits dialogues."""
+    if environment.judge == CHECKS_JUDGE:
+        return ChecksAlone()
+    if environment.judge == TEACHER_JUDGE:
+        return TeachersModelJudge()
+    # A key is sent to nobody but whom it is for.
+    name, is_there = (
+        ("MMAT_JUDGE_KEY", environment.has_judge_key)
+        if environment.judge_url or environment.has_judge_key
+        else ("OPENAI_API_KEY", environment.has_key)
+    )
+    url = environment.judge_url or environment.base_url
+    key = dg.EnvVar(name) if is_there else ""
+    return ModelJudge(chat_model=_chat_model(environment, api_key=key, model=environment.judge, **given(base_url=url)))
+
+
+def _chat_model(environment: Environment, **whom: Any) -> GPT4o:
+    """Return the chat model `whom`, asked as the environment says."""
+    return GPT4o(
         ledger=_ledger(environment),
         shelf=str(environment.store / "scaled"),
         mode=environment.mode,
+        **whom,
         **given(
-            model=environment.model,
-            base_url=environment.base_url,
             concurrency=environment.concurrency,
             budget_usd=environment.budget_usd,
             requests_per_minute=environment.requests_per_minute,
@@ -78,9 +111,6 @@ def _gpt4o(environment: Environment) -> dg.ConfigurableResource[Teacher]:
             timeout_s=environment.timeout_s,
             image_detail=environment.image_detail,
         ),
-    )
-    return PromptedTeacherResource(
-        chat_model=model, sources=str(environment.sources), store_root=str(environment.store)
     )
 
 

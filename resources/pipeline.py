@@ -7,7 +7,8 @@ from pydantic import Field
 
 from mmat_dagster import parts
 from mmat_dagster.corpus import ensure_corpus
-from mmat_dagster.interfaces import OperatorMaker, Store, Teacher
+from mmat_dagster.images import PicturesOnDisk
+from mmat_dagster.interfaces import JudgeMaker, OperatorMaker, Store, Teacher
 from mmat_dagster.operators.looking import LookFunction
 from mmat_dagster.pipeline import Pipeline, Settings
 from mmat_dagster.processes import cores
@@ -30,6 +31,10 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
     operators: dg.ResourceDependency[dict[str, Operator | OperatorMaker]]
     operator_cache: dg.ResourceDependency[LookFunction]
     search: dg.ResourceDependency[SearchEngine]
+    judge: dg.ResourceDependency[JudgeMaker]
+    audit_sample: int | None = Field(
+        default=None, gt=0, description="So many dialogues of each source are judged by a model; null for all."
+    )
     limit: int | None = Field(default=None, description="At most so many records of each source; null for all.")
     allow_non_commercial: bool = Field(
         default=True, description="Keep what may not be used commercially; false leaves it out, each record named."
@@ -53,6 +58,7 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
         sources = Path(self.sources)
         if self.is_sample:
             ensure_corpus(sources, SAMPLE_RECORDS)
+        pictures = PicturesOnDisk(source_root=sources, store_root=Path(self.store_root))
         return Pipeline(
             sources=sources,
             store=self.store,
@@ -61,6 +67,7 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
             operators={name: made_over(operator, self.teacher) for name, operator in self.operators.items()},
             look=self.operator_cache,
             search=self.search,
+            judge=self.judge.beside(self.teacher, pictures),
             settings=Settings(
                 limit=self.limit,
                 allow_non_commercial=self.allow_non_commercial,
@@ -71,5 +78,6 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
                 part_rows=self.part_rows,
                 max_turns=self.max_turns,
                 concurrency=self.concurrency,
+                audit_sample=self.audit_sample,
             ),
         )

@@ -13,23 +13,28 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.definitions.observe import observe as observe_assets
 from dagster._core.loader import LoadingContextForTest
 
-from assets import foundation, integration, rationale, reflection, schedules
+from assets import audit, foundation, integration, rationale, reflection, schedules
 from assets.metadata import describe
 from assets.records import describe_history
 from mmat_dagster import parts, wire
+from mmat_dagster.audit import OF_DIALOGUES, OF_INTEGRATED
 from mmat_dagster.datasets import code_version
 from mmat_dagster.pipeline import Built, Pipeline
 from mmat_dagster.schema import Dialogue, LeakPolicy
 from tests.layouts import write_tabmwp, write_visual_cot
 from tests.test_pipeline import pipeline
 
-ASSETS = [foundation.source_qa, rationale.rationales, reflection.rr_dialogues, integration.orr_dialogues]
+ASSETS = [
+    foundation.source_qa,
+    rationale.rationales,
+    reflection.rr_dialogues,
+    integration.orr_dialogues,
+    audit.dialogue_audit,
+]
 CHECKS = [
     foundation.source_qa_leaks_no_benchmark,
-    reflection.rr_wire_form_round_trips,
-    reflection.rr_answers_are_gold,
-    integration.orr_wire_form_round_trips,
-    integration.orr_answers_are_gold,
+    reflection.rr_checks,
+    integration.orr_checks,
 ]
 RANGE = {"dagster/asset_partition_range_start": "visual_cot", "dagster/asset_partition_range_end": "infoseek"}
 
@@ -177,18 +182,14 @@ def checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
 
 def test_checks_pass_on_what_the_engine_wrote(instance: dg.DagsterInstance, work: Pipeline) -> None:
     result = run(instance, work, "rr_dialogues", "orr_dialogues", partition_key="tabmwp")
-    assert checks(result) == {
-        "rr_wire_form_round_trips": True,
-        "rr_answers_are_gold": True,
-        "orr_wire_form_round_trips": True,
-        "orr_answers_are_gold": True,
-    }
+    of_rr = {f"rr_{name}": True for name in OF_DIALOGUES}
+    assert checks(result) == of_rr | {f"orr_{name}": True for name in OF_INTEGRATED}
 
 
 def test_a_run_over_several_sources_tells_of_each_that_is_built(instance: dg.DagsterInstance, work: Pipeline) -> None:
     result = run(instance, work, "rr_dialogues", tags=RANGE)
     told = {(check.check_name, check.partition) for check in result.get_asset_check_evaluations() if check.partition}
-    assert told == {("rr_wire_form_round_trips", "tabmwp"), ("rr_answers_are_gold", "tabmwp")}
+    assert told == {(f"rr_{name}", "tabmwp") for name in OF_DIALOGUES}
 
 
 def test_a_dialogue_with_another_answer_fails_its_check(instance: dg.DagsterInstance, work: Pipeline) -> None:

@@ -57,6 +57,17 @@ def test_materialize_builds_what_is_there_and_names_what_is_absent(tmp_path: Pat
         assert "thought 1" in shown.stdout
 
 
+def test_an_audit_is_built_shown_and_counted_like_any_dataset(tmp_path: Path) -> None:
+    write_tabmwp(tmp_path / "sources", 2)
+    done = call("materialize", "dialogue_audit", "--source", "tabmwp", folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[1].split() == ["tabmwp", "2", "0"]
+    shown = call("show", "dialogue_audit", "--source", "tabmwp", folder=tmp_path)
+    assert shown.stdout.splitlines()[0] == "tabmwp/1 · score 1.00 · judge: checks"
+    assert "Every check holds." in shown.stdout
+    assert "dialogue_audit" in call("status", folder=tmp_path).stdout
+
+
 def test_a_person_at_a_terminal_sees_a_progress_bar(tmp_path: Path) -> None:
     write_tabmwp(tmp_path / "sources", 2)
     (tmp_path / "home").mkdir()

@@ -7,6 +7,7 @@ import pytest
 from mmat_dagster.environment import read_environment
 from resources.deployments import DEPLOYMENTS
 from resources.gpt4o import LEDGER, GPT4o
+from resources.judges import ChecksAlone, TeachersModelJudge
 from resources.teachers import AnnotationsTeacherResource, PromptedTeacherResource
 
 TEACHER = {"MMAT_TEACHER": "gpt4o"}
@@ -54,6 +55,34 @@ def test_every_variable_reaches_the_model() -> None:
     assert (model.model, model.base_url, model.concurrency, model.mode) == ("tiny", "http://host/v1", 200, "batch")
     assert (model.budget_usd, model.requests_per_minute, model.tokens_per_minute) == (5.0, 500.0, 30_000.0)
     assert (model.timeout_s, model.image_detail) == (600.0, "low")
+
+
+def judge_of(variables: dict[str, str]) -> Any:
+    return pipeline_of(variables).nested_resources["judge"]
+
+
+def test_dialogues_are_audited_by_checks_unless_a_judge_is_named() -> None:
+    assert isinstance(judge_of({}), ChecksAlone)
+    assert isinstance(judge_of({**TEACHER, "MMAT_JUDGE": "teacher"}), TeachersModelJudge)
+    assert pipeline_of({"MMAT_JUDGE": "tiny", "MMAT_AUDIT_SAMPLE": "7"}).audit_sample == 7
+
+
+def test_a_judge_asks_the_teachers_server_with_its_key_or_its_own_with_its_own() -> None:
+    shared = {"MMAT_JUDGE": "tiny", "OPENAI_API_KEY": "sk-teacher", "OPENAI_BASE_URL": "http://teacher/v1"}
+    model = judge_of(shared).nested_resources["chat_model"]
+    assert (model.model, model.base_url) == ("tiny", "http://teacher/v1")
+    assert "OPENAI_API_KEY" in str(judge_config(shared))
+    own = {**shared, "MMAT_JUDGE_URL": "http://judge/v1"}
+    assert judge_of(own).nested_resources["chat_model"].base_url == "http://judge/v1"
+    assert "OPENAI_API_KEY" not in str(judge_config(own))
+    keyed = {**own, "MMAT_JUDGE_KEY": "sk-judge"}
+    assert "MMAT_JUDGE_KEY" in str(judge_config(keyed))
+    assert "sk-" not in str(judge_config(keyed)) + repr(judge_of(keyed))
+
+
+def judge_config(variables: dict[str, str]) -> Any:
+    """Return how Dagster shows the judge's model."""
+    return judge_of(variables).nested_resources["chat_model"]._config_schema.default_value
 
 
 def test_the_web_is_searched_where_it_is_asked_for() -> None:

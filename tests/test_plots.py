@@ -84,7 +84,7 @@ def test_what_an_earlier_version_has_not_counted_in_every_part_is_not_drawn() ->
     assert draw_counts(manifest("rr_dialogues", rows=0)) is None
 
 
-SPENT = [Spent(label="11-27\n10:00", teacher_usd=12.3, search_usd=1.2), Spent(label="11-28\n09:58")]
+SPENT = [Spent(label="11-27\n10:00", models_usd=12.3, search_usd=1.2), Spent(label="11-28\n09:58")]
 PLOTS: Mapping[str, Callable[[], bytes | None]] = {
     "rr_dialogues": lambda: draw_counts(manifest("rr_dialogues", FULL, rows=300_000)),
     "no calls": lambda: draw_counts(manifest("rationales", {"2 turns": 1, "ocr failed": 1}, rows=1)),

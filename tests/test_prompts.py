@@ -12,6 +12,7 @@ from string import Template
 import pytest
 
 from mmat_dagster import prompts
+from mmat_dagster.reading import ASPECTS
 
 GOLDEN = Path(__file__).parent / "data" / "prompts"
 FILES = Path(prompts.__file__).parent
@@ -44,11 +45,19 @@ SLOTS: dict[str, dict[str, str]] = {
     "caption_system": {},
     "caption_scene_graph": {"question": "How much did the customer pay?"},
     "caption_text": {},
+    "audit_judge": {},
+    "audit_dialogue": {
+        "context": "none",
+        "question": "How much did the customer pay?\nAnswer the question with a number.",
+        "gold": "12.50",
+        "dialogue": "Step 1: I need the print.\nCalled: ocr\nResult of ocr: TOTAL $ 12.50\n\nStep 2: It is 12.50.",
+        "answer": "12.50",
+    },
     "student_reminder": {"fault": "not a step: 'It costs $12.50.'"},
     "extract_answer": {"question": "Which shape?\n(A) cube\n(B) ball", "reply": "It rolls, so I take (B)."},
 }
 JUDGES = ("reflection_system", "reflection_dialogue", "reflection_general", "reflection_rewrite", "reflection_math")
-ASKS = ("rationale_system", "rationale_question", "rationale_results", "reflection_system", "repair")
+ASKS = ("rationale_system", "rationale_question", "rationale_results", "reflection_system", "audit_judge", "repair")
 TASKS = {"reflection_general": "AUDIT", "reflection_rewrite": "REWRITE", "reflection_math": "CALCULATION"}
 
 
@@ -127,6 +136,14 @@ def test_the_system_prompt_of_the_reflection_names_every_block_that_is_data() ->
     }
     assert blocks == {"question", "dialogue", "last_rounds", "gap"}
     assert all(f"<{tag}>" in system for tag in blocks)
+
+
+def test_the_judge_of_dialogues_is_told_every_block_that_is_data_and_every_aspect() -> None:
+    system = prompts.render("audit_judge")
+    blocks = set(re.findall(r"</(\w+)>", prompts.render("audit_dialogue", **SLOTS["audit_dialogue"])))
+    assert blocks == {"context", "question", "accepted_answers", "dialogue", "final_answer"}
+    assert all(f"<{block}>" in system for block in blocks)
+    assert all(f"- {aspect}: " in system and f'"{aspect}": 0.0' in system for aspect in ASPECTS)
 
 
 @pytest.mark.parametrize("name", JUDGES)

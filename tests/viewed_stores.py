@@ -1,22 +1,20 @@
 """A store for tests of the viewer: dialogues with images, boxes, reflections, an audit, and texts that would harm."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mmat_dagster import parts, wire
 from mmat_dagster.census import census
 from mmat_dagster.images import ImageShelf, PicturesOnDisk, examine
 from mmat_dagster.parts import Manifest
-from mmat_dagster.records import arrow_schema
 from mmat_dagster.schema import (
     Annotations,
+    AuditFinding,
     Box,
     DatasetName,
     Dialogue,
+    DialogueAudit,
     ImageRef,
     Observation,
     OrrDialogue,
@@ -30,7 +28,6 @@ from mmat_dagster.schema import (
 )
 from mmat_dagster.stages.integration import integrate
 from mmat_dagster.viewer.app import Viewed
-from mmat_dagster.viewer.audits import AUDIT, Audit, Finding
 from mmat_dagster.viewer.folder import ReadOnlyFolder
 from resources.store import LocalStore
 from tests.builders import make_sample
@@ -131,26 +128,24 @@ def write_dialogues(root: Path, source: SourceName, dialogues: Sequence[Dialogue
 def write_audit(root: Path, source: SourceName, dialogues: Sequence[Dialogue], part_rows: int) -> None:
     """Write an audit of `dialogues`: scores of 0.5, 0.6, ... 0.9 in turn."""
     audits = [
-        Audit(
+        DialogueAudit(
             id=each.id,
+            source=source,
             score=0.5 + (number % 5) / 10,
             reason=f"reads well, {SCRIPT}",
             judge="checks",
-            findings=(Finding(check="no gold quoted", detail="thought 2 quotes it"),) if number % 5 == 0 else (),
+            coherence=None,
+            relevance=None,
+            accuracy=None,
+            completeness=None,
+            visual_integration=None,
+            findings=(AuditFinding(check="no gold quoted", detail="thought 2 quotes it"),) if number % 5 == 0 else (),
+            raw_reply=None,
         )
         for number, each in enumerate(dialogues)
     ]
     groups = [audits[start : start + part_rows] for start in range(0, len(audits), part_rows)]
-    store, prefix = LocalStore(root=str(root)), f"{AUDIT}/{source}"
-    told = []
-    for number, group in enumerate(groups):
-        table = pa.Table.from_pylist([asdict(each) for each in group], schema=arrow_schema(Audit))
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink)
-        name = f"part-{number:05}-audit{len(group)}"
-        store.write(f"{prefix}/{name}.parquet", sink.getvalue().to_pybytes())
-        told.append(f'{{"name": "{name}", "rows": {len(group)}, "rejected": {{}}, "census": {{}}, "sha256": "x"}}')
-    store.write(f"{prefix}/manifest.json", f'{{"parts": [{", ".join(told)}]}}'.encode())
+    _write(root, "dialogue_audit", source, groups, DialogueAudit, [])
 
 
 def _turns(number: int, thought: str) -> tuple[Turn, ...]:

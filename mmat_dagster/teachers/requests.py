@@ -22,7 +22,7 @@ def render_next_step(
     """Render the conversation that asks for the step after `turns`; raise WireError where a result has no wire form."""
     messages = [
         ChatTurn(role="system", text=render_system(offered, max_turns)),
-        _with_images(sample, pictures, render_question(sample, max_turns)),
+        with_images(sample, pictures, render_question(sample, max_turns)),
     ]
     for number, turn in enumerate(turns, start=1):
         messages.append(ChatTurn(role="assistant", text=turn.raw_reply or render_step(turn.step)))
@@ -44,7 +44,7 @@ def render_question(sample: Sample, steps_left: int) -> str:
         "rationale_question",
         question=sample.question,
         answer=sample.answers[0],
-        context="\n".join(map(_render_round, sample.context)) or "none",
+        context=render_context(sample),
         steps_left=str(steps_left),
     )
 
@@ -88,15 +88,21 @@ def render_dialogue(turns: Sequence[Turn], first: int = 1) -> str:
     return "\n\n".join(_render_turn(number, turn) for number, turn in enumerate(turns, start=first))
 
 
+def render_context(sample: Sample) -> str:
+    """Render the earlier rounds over the same images as plain text."""
+    return "\n".join(map(_render_round, sample.context)) or "none"
+
+
+def with_images(sample: Sample, pictures: Pictures, text: str) -> ChatTurn:
+    """Return a user turn that shows the sample's images before `text`."""
+    return ChatTurn(role="user", text=text, images=tuple(_image(sample, image, pictures) for image in sample.images))
+
+
 def _render_check(sample: Sample, transcript: Transcript, pictures: Pictures, task: str) -> tuple[ChatTurn, ...]:
     dialogue = render_dialogue(transcript.turns)
     material = prompts.render("reflection_dialogue", question=transcript.question, dialogue=dialogue)
     system = ChatTurn(role="system", text=prompts.render("reflection_system"))
-    return (system, _with_images(sample, pictures, f"{material}\n\n{task}"))
-
-
-def _with_images(sample: Sample, pictures: Pictures, text: str) -> ChatTurn:
-    return ChatTurn(role="user", text=text, images=tuple(_image(sample, image, pictures) for image in sample.images))
+    return (system, with_images(sample, pictures, f"{material}\n\n{task}"))
 
 
 def _image(sample: Sample, image: ImageRef, pictures: Pictures) -> ChatImage:

@@ -14,13 +14,13 @@ from mmat_dagster import parts
 from mmat_dagster.interfaces import Store
 from mmat_dagster.parts import Manifest, Part
 from mmat_dagster.records import from_table
-from mmat_dagster.schema import DatasetName, Dialogue, OrrDialogue, Rationale, Rejection, SourceName
-from mmat_dagster.viewer.audits import AUDIT, Audit, audit_parts, read_audit
+from mmat_dagster.schema import DatasetName, Dialogue, DialogueAudit, OrrDialogue, Rationale, Rejection, SourceName
 from mmat_dagster.viewer.entries import LISTED, Entry, entry_of
 from mmat_dagster.viewer.places import SOURCES, Place, place_of
 
 DATASETS: tuple[DatasetName, ...] = get_args(DatasetName)
 RR: DatasetName = "rr_dialogues"
+AUDIT: DatasetName = "dialogue_audit"
 # A part's name says what decided its content: what is kept of one never grows old.
 KEPT_TABLES = 6
 
@@ -55,7 +55,8 @@ class Library:
 
     def audits(self, source: SourceName) -> tuple[Part, ...]:
         """Return the parts of a source's audit."""
-        return audit_parts(self.store, source)
+        manifest = self.manifest(AUDIT, source)
+        return manifest.parts if manifest else ()
 
     def dialogue(self, place: Place) -> Dialogue | None:
         """Return the dialogue at `place`."""
@@ -82,21 +83,16 @@ class Library:
         """Return the rationale of the RR dialogue that stands at `place`."""
         return self._sibling("rationales", place, record_id, Rationale)
 
-    def audit(self, place: Place, record_id: str) -> Audit | None:
+    def audit(self, place: Place, record_id: str) -> DialogueAudit | None:
         """Return what the audit says of the RR dialogue that stands at `place`."""
-        audits = self.audits(place.source)
-        if place.part >= len(audits):
-            return None
-        key = f"{AUDIT}/{place.source}/{audits[place.part].name}"
-        row = self._row_of(key, record_id)
-        return None if row is None else read_audit(self._table(key).slice(row, 1).to_pylist()[0])
+        return self._sibling(AUDIT, place, record_id, DialogueAudit)
 
     def scores(self, source: SourceName, part: int) -> dict[str, float]:
         """Return the audit's scores of a part, by the dialogue's id."""
         audits = self.audits(source)
         if part >= len(audits):
             return {}
-        table = self._table(f"{AUDIT}/{source}/{audits[part].name}", ("id", "score"))
+        table = self._table(f"{parts.folder(AUDIT, source)}/{audits[part].name}", ("id", "score"))
         return {row["id"]: row["score"] for row in table.to_pylist()}
 
     def rows(self, source: SourceName, part: Part, start: int = 0, count: int | None = None) -> list[dict[str, Any]]:

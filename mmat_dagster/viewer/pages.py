@@ -9,8 +9,10 @@ from urllib.parse import urlencode
 
 from mmat_dagster import wire
 from mmat_dagster.interfaces import Store
+from mmat_dagster.reading import ASPECTS
 from mmat_dagster.schema import (
     Dialogue,
+    DialogueAudit,
     IntegratedTranscript,
     OrrDialogue,
     Rationale,
@@ -18,7 +20,6 @@ from mmat_dagster.schema import (
     Rejection,
     SourceName,
 )
-from mmat_dagster.viewer.audits import AUDIT, Audit
 from mmat_dagster.viewer.catalogue import REFLECTED, Catalogue, Facet
 from mmat_dagster.viewer.entries import Entry
 from mmat_dagster.viewer.library import DATASETS, Library, Lost
@@ -66,8 +67,14 @@ class Told:
     shapes: Sequence[Sequence[Shape]]
     orr: OrrDialogue | None
     integrated: IntegratedTranscript | None
-    audit: Audit | None
+    audit: DialogueAudit | None
     links: Mapping[str, str]
+
+    @property
+    def aspects(self) -> Mapping[str, float]:
+        """The aspects that a model judged, by name."""
+        judged = {name: getattr(self.audit, name, None) for name in ASPECTS}
+        return {name: value for name, value in judged.items() if value is not None}
 
 
 def held_by(library: Library) -> dict[SourceName, list[Held]]:
@@ -188,7 +195,7 @@ class _Straight:
 
 def _held(library: Library, source: SourceName) -> Iterator[Held]:
     for dataset in DATASETS:
-        manifest = library.manifest(dataset, source) if dataset != AUDIT else None
+        manifest = library.manifest(dataset, source)
         if manifest is not None:
             yield Held(
                 dataset=dataset,
@@ -197,10 +204,6 @@ def _held(library: Library, source: SourceName) -> Iterator[Held]:
                 parts=len(manifest.parts),
                 fingerprint=manifest.fingerprint,
             )
-    audits = library.audits(source)
-    if audits:
-        rows = sum(part.rows for part in audits)
-        yield Held(dataset=AUDIT, rows=rows, rejected=0, parts=len(audits), fingerprint="")
 
 
 def _find(library: Library, catalogue: Catalogue, record_id: str, near: int | None) -> Place | None:
