@@ -144,7 +144,7 @@ def test_metadata_shows_a_plot_and_how_to_see_all_dialogues(instance: dg.Dagster
     for name in ("rr_dialogues", "orr_dialogues"):
         viewer = str(recorded(instance, name)["tabmwp"].metadata["viewer"].value)
         assert viewer.startswith("`python -m mmat_dagster view`")
-        assert "(http://127.0.0.1:8765/dialogues?source=tabmwp)" in viewer
+        assert "<http://127.0.0.1:8765/dialogues?source=tabmwp>" in viewer
 
 
 def test_dollars_are_drawn_over_materializations_where_something_was_spent(

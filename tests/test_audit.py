@@ -191,7 +191,7 @@ def test_every_dialogue_has_its_audit_in_order(folder: Path) -> None:
     assert [each.manifest.dataset for each in built] == ["source_qa", "rationales", "rr_dialogues", "dialogue_audit"]
     assert [each.id for each in audits(work)] == [f"tabmwp/{at}" for at in range(1, 6)]
     assert {each.score for each in audits(work)} == {1.0}
-    assert built[-1].manifest.census == {"judged by checks": 5}
+    assert built[-1].manifest.census == {"judged by checks": 5, "score 0.9": 5}
     assert (len(built[-1].manifest.parts), built[-1].manifest.rejected.total()) == (3, 0)
 
 

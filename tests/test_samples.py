@@ -8,7 +8,7 @@ import pytest
 from assets.samples import SAMPLES, choose
 from mmat_dagster import parts, wire
 from mmat_dagster.parts import Manifest
-from mmat_dagster.reading import Readable
+from mmat_dagster.reading import Shown
 from mmat_dagster.schema import DatasetName, Dialogue, Observation, OrrDialogue, ReflectionKind, Step, Transcript, Turn
 from mmat_dagster.stages.integration import integrate
 from resources.store import LocalStore
@@ -48,7 +48,7 @@ CALLING = dialogue(3, "ocr", "face_detection")
 REFLECTED = dialogue(4, "ocr", reflection="math")
 
 
-def written(store: LocalStore, dataset: DatasetName, *groups: list[Readable]) -> Manifest:
+def written(store: LocalStore, dataset: DatasetName, *groups: list[Shown]) -> Manifest:
     """Return the manifest of a dataset with one part for each group of records, reflections counted."""
     made = []
     for index, group in enumerate(groups):
@@ -59,7 +59,7 @@ def written(store: LocalStore, dataset: DatasetName, *groups: list[Readable]) ->
     return Manifest(dataset=dataset, source="tabmwp", key="key", parts=tuple(made))
 
 
-def ids(records: list[Readable]) -> list[str]:
+def ids(records: list[Shown]) -> list[str]:
     return [record.id if isinstance(record, Dialogue | OrrDialogue) else "" for record in records]
 
 
@@ -79,12 +79,12 @@ def test_without_reflections_those_that_call_most_are_shown_the_pleasant_one_fir
 
 def test_orr_dialogues_are_chosen_alike(store: LocalStore) -> None:
     integrated = [integrate(each, "system") for each in (PLAIN, CALLING, REFLECTED)]
-    records: list[Readable] = [each for each in integrated if isinstance(each, OrrDialogue)]
+    records: list[Shown] = [each for each in integrated if isinstance(each, OrrDialogue)]
     assert ids(choose(store, written(store, "orr_dialogues", records))) == ["tabmwp/4", "tabmwp/3"]
 
 
 def test_few_records_are_all_shown_and_none_where_there_are_none(store: LocalStore) -> None:
     assert choose(store, written(store, "rr_dialogues", [REFLECTED])) == [REFLECTED]
     assert choose(store, written(store, "rr_dialogues", [])) == []
-    many: list[Readable] = [replace(PLAIN, id=f"tabmwp/{number}") for number in range(9)]
+    many: list[Shown] = [replace(PLAIN, id=f"tabmwp/{number}") for number in range(9)]
     assert len(choose(store, written(store, "rr_dialogues", many))) == SAMPLES
