@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mmat_dagster import wire
+from mmat_dagster.media_marks import MEDIA_MARKS
 from mmat_dagster.schema import DatasetName, Dialogue, Message, OrrDialogue, SourceName
 from mmat_dagster.training.control import answer_only
 from mmat_dagster.training.spec import TrainingFormat
@@ -28,10 +29,6 @@ LossReason = Literal[
     "image changed",
     "images on both sides of the split",
 ]
-
-# The first two are placeholders of both trainers. The others stand for an image in the students' own templates, which
-# are tokens wherever they stand.
-MEDIA_MARKS = ("<video>", "<audio>", "<img>", "<IMG_CONTEXT>", "<|image|>", "<|image_pad|>", "<|video_pad|>")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from mmat_dagster.export.trainer import TRAIN, VALIDATION, Recipe, Trainer
 from mmat_dagster.interfaces import Store
 from mmat_dagster.parts import Manifest
 from mmat_dagster.schema import Dialogue, Message, OrrDialogue
+from mmat_dagster.splits import is_held_out
 
 DROPPED, README = "dropped.jsonl", "README.md"
 WITHOUT_IMAGES = ".without-images"
@@ -59,11 +60,6 @@ def write_export(export: Export, out: Path, *, is_replacing: bool = False) -> To
         for name, text in _texts(export, totals).items():
             (folder / name).write_text(text, "utf-8")
     return totals
-
-
-def is_held_out(key: str, share: float) -> bool:
-    """Say whether what has the SHA-256 `key` belongs to the share that is held out; the same in every export."""
-    return int(key[:16], 16) < share * 16**16
 
 
 def _write_rows(export: Export, folder: Path) -> Totals:
