@@ -10,14 +10,26 @@ import dagster as dg
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
-from assets import checkpoints, evaluation, foundation, integration, rationale, reflection, schedules, sensors  # noqa: E402
+from assets import (  # noqa: E402
+    checkpoints,
+    evaluation,
+    foundation,
+    integration,
+    rationale,
+    reflection,
+    release,
+    schedules,
+    sensors,
+)
 from mmat_dagster.environment import read_environment  # noqa: E402
 from resources.deployments import DEPLOYMENTS  # noqa: E402
 
 RESOURCES = DEPLOYMENTS["local"](read_environment(os.environ))
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([foundation, rationale, reflection, integration, checkpoints, evaluation]),
+    assets=dg.load_assets_from_modules(
+        [foundation, rationale, reflection, integration, checkpoints, evaluation, release]
+    ),
     asset_checks=dg.load_asset_checks_from_modules([foundation, reflection, integration]),
     jobs=[schedules.data, schedules.training, schedules.evaluation],
     schedules=[schedules.weekly],

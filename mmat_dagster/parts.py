@@ -114,10 +114,10 @@ def read_records(store: Store, manifest: Manifest, record: type[Record]) -> Iter
         yield from read_part(store, folder(manifest.dataset, manifest.source), part.name, record)
 
 
-def read_tables(store: Store, manifest: Manifest) -> Iterator[pa.Table]:
-    """Yield the records of a dataset as Arrow tables, one per part."""
+def read_tables(store: Store, manifest: Manifest, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """Yield the records of a dataset as Arrow tables, one per part; of the `columns` alone where they are named."""
     for part in manifest.parts:
-        yield _read_table(store, f"{folder(manifest.dataset, manifest.source)}/{part.name}.parquet")
+        yield _read_table(store, f"{folder(manifest.dataset, manifest.source)}/{part.name}.parquet", columns)
 
 
 def read_rejected(store: Store, manifest: Manifest) -> Iterator[Rejection]:
@@ -159,10 +159,10 @@ def _part(name: str, rows: int, rejected: Counter[str], census: dict[str, int], 
     return Part(name=name, rows=rows, rejected=dict(sorted(rejected.items())), census=census, sha256=sha256)
 
 
-def _read_table(store: Store, key: str) -> pa.Table:
+def _read_table(store: Store, key: str, columns: Sequence[str] | None = None) -> pa.Table:
     # In this thread alone: pyarrow's own threads can abort the process when it ends soon after (seen with pyarrow 26).
     with pq.ParquetFile(pa.BufferReader(store.read(key)), pre_buffer=False) as file:
-        return file.read(use_threads=False)
+        return file.read(columns=list(columns) if columns else None, use_threads=False)
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mmat_dagster.export.dialogues import LossReason
+from mmat_dagster.export.dialogues import Exportable, LossReason
 from mmat_dagster.licensed_parts import PartKey
-from mmat_dagster.schema import Dialogue, Message, OrrDialogue, SourceName
+from mmat_dagster.schema import Message, SourceName
 from mmat_dagster.splits import short
 
 
@@ -19,10 +19,9 @@ class Totals:
     longest_bytes: int = 0
     _images: dict[PartKey, set[int]] = field(default_factory=dict)
 
-    def count(self, side: str, dialogue: Dialogue | OrrDialogue, messages: Sequence[Message]) -> None:
+    def count(self, side: str, dialogue: Exportable, messages: Sequence[Message]) -> None:
         """Count one exported dialogue."""
-        sample = dialogue.sample
-        part = PartKey(source=dialogue.source, part=sample.part, licence=sample.licence)
+        part = PartKey(source=dialogue.source, part=dialogue.part, licence=dialogue.licence)
         self.by_part[side, part] += 1
         self._images.setdefault(part, set()).update(short(image.sha256) for image in dialogue.images)
         self.longest_bytes = max(self.longest_bytes, sum(len(message.content.encode()) for message in messages))
