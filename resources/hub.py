@@ -14,7 +14,10 @@ INSTALL = "The hub's client is not installed. Install it with: pip install -e '.
 
 
 class HuggingFaceHub(dg.ConfigurableResource[ReleaseHub], ReleaseHub):
-    """Pushes a release as one commit; files of the last one that the new one has not are removed by it."""
+    """Pushes the files of a release; those of the last one that the new one has not are removed.
+
+    What was uploaded before is not uploaded again, so a push that was cut off goes on where it stopped.
+    """
 
     repository_id: str | None = Field(default=None, description="organisation/name; null pushes nowhere.")
     token: str = Field(default="", repr=False, description="A token that may write there.")

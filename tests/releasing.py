@@ -14,7 +14,7 @@ from PIL import Image
 
 from mmat_dagster import parts, prompts
 from mmat_dagster.images import PicturesOnDisk
-from mmat_dagster.parts import Manifest
+from mmat_dagster.parts import Manifest, Part
 from mmat_dagster.release.plan import Choices, Plan, find_data
 from mmat_dagster.release.provenance import Facts
 from mmat_dagster.release.publishing import Release, publish
@@ -55,26 +55,22 @@ class Shop:
 
     def put(self, *dialogues: Dialogue, part_rows: int = 7) -> None:
         """Write RR and ORR dialogues of one source, in small parts."""
-        self._put(Dialogue, dialogues, part_rows)
+        self.put_records(Dialogue, dialogues, part_rows)
         system = prompts.render("orr_system")
         integrated = [integrate(dialogue, system) for dialogue in dialogues]
-        self._put(OrrDialogue, [each for each in integrated if isinstance(each, OrrDialogue)], part_rows)
+        self.put_records(OrrDialogue, [each for each in integrated if isinstance(each, OrrDialogue)], part_rows)
 
-    def _put(self, record: type[Any], records: Sequence[Any], part_rows: int) -> None:
+    def put_records(self, record: type[Any], records: Sequence[Any], part_rows: int) -> None:
         dataset: Any = "rr_dialogues" if record is Dialogue else "orr_dialogues"
         source = records[0].source
+        cuts = range(0, len(records), part_rows)
         made = [
-            parts.write_part(
-                self.store,
-                f"{dataset}/{source}/part-{start:05d}-key",
-                records[start : start + part_rows],
-                [],
-                record,
-                {},
-            )
-            for start in range(0, len(records), part_rows)
+            self._write(record, f"{dataset}/{source}/part-{at:05d}-key", records[at : at + part_rows]) for at in cuts
         ]
         parts.publish(self.store, Manifest(dataset=dataset, source=source, key="key", parts=tuple(made)))
+
+    def _write(self, record: type[Any], key: str, records: Sequence[Any]) -> Part:
+        return parts.write_part(self.store, key, records, [], record, {})
 
     def audit(self, scores: dict[str, float], source: SourceName = "tabmwp") -> None:
         """Write an audit of dialogues."""

@@ -178,7 +178,7 @@ def test_a_text_that_a_trainer_takes_for_media_is_left_out_and_named(tmp_path: P
     for_video = (*video.messages[:-1], Message(role="assistant", content="a <video> of it"))
     for_mark = (*marked.messages[:-1], Message(role="assistant", content="an <image>"))
     shop.put(good)
-    shop._put(type(good), [good, replace(video, messages=for_video), replace(marked, messages=for_mark)], 7)
+    shop.put_records(type(good), [good, replace(video, messages=for_video), replace(marked, messages=for_mark)], 7)
     lost = lines(shop.folder(shop.publish(val_share=0.0)) / DROPPED)
     assert [(each["id"], each["reason"]) for each in lost] == [
         ("tabmwp/1", "media mark in the text"),

@@ -31,7 +31,7 @@ def test_the_order_of_the_dialogues_changes_nothing(
     shown: list[list[str]], share: float, random: st.DataObject
 ) -> None:
     shuffled = list(shown)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     one, two = tied(shown), tied(shuffled)
     for key in {key for keys in shown for key in keys}:
         assert one.is_held_out(key, share) == two.is_held_out(key, share)

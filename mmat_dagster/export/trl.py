@@ -1,10 +1,11 @@
 """TRL, Hugging Face's own trainer: a script for `python train.py`, since it is a library and reads no settings of ours.
 
 Rows: conversational language modeling with images, {"messages": [{"role", "content"}], "images": [image]}, from
-https://huggingface.co/docs/trl/dataset_formats and https://huggingface.co/docs/trl/sft_trainer (its section
-on vision-language models), as 1.16 takes them. TRL itself puts a row's images before its first user message (`prepare_multimodal_messages`
-in trl/data_utils.py), so the script takes the mark `<image>`, which would be mere text, out of it, and has `datasets`
-open the paths. `assistant_only_loss` trains on every assistant turn; it wants transformers 5.18 for rows with images.
+https://huggingface.co/docs/trl/dataset_formats and, on vision-language models,
+https://huggingface.co/docs/trl/sft_trainer, as 1.16 takes them. TRL itself puts a row's images before its first user
+message (`prepare_multimodal_messages` in trl/data_utils.py), so the script takes the mark `<image>`, which would be
+mere text, out of it, and has `datasets` open the paths. `assistant_only_loss` trains on every assistant turn; for
+rows with images it wants transformers 5.18.
 """
 
 from collections.abc import Mapping

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -45,7 +45,7 @@ def read_outlays(url: str, labels: Collection[str]) -> tuple[Outlay, ...]:
     finally:
         close_ledger(url)
     names = Outlay.__dataclass_fields__
-    return tuple(Outlay(**dict(zip(names, cast("tuple[Any, ...]", row), strict=True))) for row in rows)
+    return tuple(Outlay(**dict(zip(names, row, strict=True))) for row in rows)
 
 
 def _statement(labels: Collection[str]) -> sa.Select[Any]:

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from mmat_dagster.fingerprints import fingerprint
 from mmat_dagster.interfaces import Store
+from mmat_dagster.release.columns import Column, pc
 from mmat_dagster.schema import SourceName
 
 DATASET = "dialogue_audit"
@@ -33,7 +33,7 @@ class Scores:
 
     table: pa.Table
 
-    def of(self, ids: pa.Array) -> pa.Array:
+    def of(self, ids: Column) -> Column:
         """Return the score of each dialogue; null for those that were not judged."""
         if not len(self.table):
             return pa.nulls(len(ids), pa.float64())
@@ -43,7 +43,7 @@ class Scores:
     @property
     def judges(self) -> tuple[str, ...]:
         """Who has judged."""
-        return tuple(sorted(self.table["judge"].unique().to_pylist()))
+        return tuple(sorted(map(str, self.table["judge"].unique().to_pylist())))
 
 
 class _Part(BaseModel):

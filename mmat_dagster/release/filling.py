@@ -6,8 +6,8 @@ from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from mmat_dagster.release.columns import Column, pc
 from mmat_dagster.release.lines import bounds
 from mmat_dagster.release.pictures import ImageLost, Picture, PictureReader
 from mmat_dagster.schema import ImageRef, SourceName
@@ -55,7 +55,7 @@ def fill(batch: pa.Table, source: SourceName, reader: PictureReader) -> Iterator
         yield Filled(rows=batch.slice(start, len(pictures)), pictures=pictures, refs=refs[start:])
 
 
-def image_column(pictures: list[list[Picture]], *, embeds: bool) -> pa.Array:
+def image_column(pictures: list[list[Picture]], *, embeds: bool) -> Column:
     """Return the images of rows as `datasets` knows them; without their bytes, by their place in the release."""
     flat = [picture for row in pictures for picture in row]
     data = pa.array([picture.data if embeds else None for picture in flat], pa.binary())

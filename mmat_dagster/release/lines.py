@@ -13,7 +13,8 @@ from typing import IO, Any
 
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from mmat_dagster.release.columns import Column, pc
 
 NAMES = {
     (form, side): f"dataset_qa_rr_{side}_all_{suffix}.jsonl"
@@ -81,7 +82,7 @@ def as_dicts(rows: pa.Table) -> Iterator[dict[str, Any]]:
         yield {"id": record, "source": source, "messages": said, "images": [], **dict(zip(PLAIN, values, strict=True))}
 
 
-def messages_of(column: pa.ChunkedArray) -> Iterator[list[dict[str, str]]]:
+def messages_of(column: Column) -> Iterator[list[dict[str, str]]]:
     """Yield the messages of each row."""
     flat = pc.list_flatten(column)
     roles, contents = (pc.struct_field(flat, name).to_pylist() for name in ("role", "content"))
@@ -90,7 +91,7 @@ def messages_of(column: pa.ChunkedArray) -> Iterator[list[dict[str, str]]]:
         yield said[start:stop]
 
 
-def bounds(column: pa.ChunkedArray) -> list[int]:
+def bounds(column: Column) -> list[int]:
     """Return where the elements of each list begin among all elements, and where the last ones end."""
     lengths = pc.list_value_length(column)
     return [0, *pc.cumulative_sum(lengths).to_pylist()]

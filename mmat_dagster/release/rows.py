@@ -5,10 +5,9 @@ Records are never made: what takes a hundred times as long, no release needs.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mmat_dagster import parts, wire
 from mmat_dagster.interfaces import Store
@@ -16,6 +15,7 @@ from mmat_dagster.licensed_parts import PartKey
 from mmat_dagster.media_marks import MEDIA_MARKS
 from mmat_dagster.parts import Manifest
 from mmat_dagster.release.audits import Scores
+from mmat_dagster.release.columns import Column, pc
 from mmat_dagster.release.plan import Choices, ReleaseRefused
 from mmat_dagster.schema import SourceName
 
@@ -65,7 +65,7 @@ def select(batch: pa.Table, scores: Scores, choices: Choices) -> tuple[pa.Table,
     batch = batch.append_column("audit_score", scores.of(batch["id"].combine_chunks()))
     losses: list[Loss] = []
     for reason, is_lost in _unfit(batch, choices):
-        ids = batch["id"].filter(is_lost).to_pylist()
+        ids = [str(each) for each in batch["id"].filter(is_lost).to_pylist()]
         if ids:
             losses.append(Loss(reason=reason, ids=ids))
     if losses:
@@ -74,7 +74,7 @@ def select(batch: pa.Table, scores: Scores, choices: Choices) -> tuple[pa.Table,
     return batch, losses
 
 
-def part_keys(batch: pa.Table, source: SourceName) -> tuple[list[PartKey], pa.Array]:
+def part_keys(batch: pa.Table, source: SourceName) -> tuple[list[PartKey], Column]:
     """Return the parts that a batch is of, and for each row the number of its own."""
     named = pc.binary_join_element_wise(batch["part"], batch["licence"], "\x1f").combine_chunks().dictionary_encode()
     pairs = (name.split("\x1f") for name in named.dictionary.to_pylist())
@@ -88,7 +88,7 @@ def _flattened(table: pa.Table) -> pa.Table:
     return table.drop_columns(["sample"])
 
 
-def _unfit(batch: pa.Table, choices: Choices) -> Iterator[tuple[LossReason, pa.Array]]:
+def _unfit(batch: pa.Table, choices: Choices) -> Iterator[tuple[LossReason, Column]]:
     """Yield each reason with the rows that it holds for; a row may come under several, and counts under the first."""
     seen = pa.array([False] * len(batch))
     for reason, found in _found(batch, choices):
@@ -96,7 +96,7 @@ def _unfit(batch: pa.Table, choices: Choices) -> Iterator[tuple[LossReason, pa.A
         seen = pc.or_(seen, found)
 
 
-def _found(batch: pa.Table, choices: Choices) -> Iterator[tuple[LossReason, pa.Array]]:
+def _found(batch: pa.Table, choices: Choices) -> Iterator[tuple[LossReason, Column]]:
     if choices.only_commercial:
         keys, numbers = part_keys(batch, batch["source"][0].as_py())
         yield "not for commercial use", pa.array([not key.is_commercial for key in keys]).take(numbers)
@@ -109,13 +109,14 @@ def _found(batch: pa.Table, choices: Choices) -> Iterator[tuple[LossReason, pa.A
     yield "image marks do not match the images", pc.not_equal(marks, pc.list_value_length(batch["images"]))
 
 
-def _any(batch: pa.Table, flags: pa.ChunkedArray) -> pa.Array:
+def _any(batch: pa.Table, flags: Column) -> Column:
     rows = pc.list_parent_indices(batch["messages"]).filter(flags)
     return pc.is_in(pa.array(range(len(batch))), value_set=rows)
 
 
-def _sum(batch: pa.Table, counts: pa.ChunkedArray) -> pa.ChunkedArray:
+def _sum(batch: pa.Table, counts: Column) -> Column:
     rows = pc.list_parent_indices(batch["messages"]).cast(pa.int64())
-    total = pa.table({"row": rows, "count": counts}).group_by("row", use_threads=False).aggregate([("count", "sum")])
+    flat: Any = {"row": rows, "count": counts}
+    total = pa.table(flat).group_by("row", use_threads=False).aggregate([("count", "sum")])
     found = pc.index_in(pa.array(range(len(batch)), pa.int64()), value_set=total["row"])
     return pc.fill_null(total["count_sum"].take(found), 0)

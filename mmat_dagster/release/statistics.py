@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mmat_dagster.licensed_parts import PartKey
+from mmat_dagster.release.columns import Column, pc
 from mmat_dagster.release.plan import Form, Side
 from mmat_dagster.release.rows import LossReason, part_keys
 from mmat_dagster.schema import ImageRef, SourceName
@@ -50,7 +51,7 @@ class Statistics:
 
     def count_reasoning(self, rows: pa.Table, good_score: float) -> None:
         """Count what RR dialogues are made of."""
-        turns = rows["transcript"].combine_chunks().field("turns")
+        turns = pc.struct_field(rows["transcript"], "turns")
         steps = pc.struct_field(pc.list_flatten(turns), "step")
         self.steps.update(dict(_counted(pc.list_value_length(turns))))
         self.calls.update(dict(_counted(pc.list_flatten(pc.struct_field(steps, "operators")))))
@@ -91,6 +92,5 @@ class Statistics:
         return len(set().union(*(self._images.get(key, set()) for key in keys)))
 
 
-def _counted(column: pa.Array | pa.ChunkedArray) -> list[tuple[int, int]]:
-    found = pc.value_counts(column)
-    return list(zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True))
+def _counted(column: Column) -> list[tuple[Any, int]]:
+    return [(each["values"], each["counts"]) for each in pc.value_counts(column).to_pylist()]

@@ -115,7 +115,9 @@ def losses(data: Sequence[SourceData], statistics: Statistics) -> str:
 
 def fingerprints(data: Sequence[SourceData]) -> str:
     """Return the fingerprint of every dataset that the release was made from."""
-    rows = [(m.source, m.dataset, f"{m.rows:,}", f"`{m.fingerprint}`") for each in data for m in each.manifests]
+    rows: list[tuple[str, ...]] = [
+        (m.source, m.dataset, f"{m.rows:,}", f"`{m.fingerprint}`") for each in data for m in each.manifests
+    ]
     rows += [(each.source, "dialogue_audit", "", f"`{each.audit.fingerprint}`") for each in data if each.audit]
     return table(("source", "dataset", "records", "fingerprint"), rows, left=2)
 

@@ -10,11 +10,11 @@ from typing import IO
 
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mmat_dagster import parts
 from mmat_dagster.parts import Manifest
 from mmat_dagster.release.audits import Scores, read_scores
+from mmat_dagster.release.columns import Column, pc
 from mmat_dagster.release.filling import Filled, Missing, fill, image_column
 from mmat_dagster.release.lines import NAMES, LineWriter
 from mmat_dagster.release.pictures import ImageFolder, PictureReader
@@ -76,7 +76,7 @@ def tie_images(plan: Plan) -> ImageGroups:
 
 def _several(plan: Plan, manifest: Manifest) -> Iterator[list[str]]:
     for table in parts.read_tables(plan.store, manifest, ["images.list.element.sha256"]):
-        images = table["images"].filter(pc.greater(pc.list_value_length(table["images"]), 1))
+        images: Column = table["images"].filter(pc.greater(pc.list_value_length(table["images"]), 1))
         yield from ([image["sha256"] for image in row] for row in images.to_pylist())
 
 
@@ -117,8 +117,10 @@ class _Writing:
 
     def abandon(self) -> None:
         """Close what is open."""
-        for writer in chain(self.shards.values(), self.lines.values()):
-            writer.abandon()
+        for shards in self.shards.values():
+            shards.abandon()
+        for lines in self.lines.values():
+            lines.abandon()
 
     def _write_batch(self, form: Form, source: SourceName, batch: pa.Table, scores: Scores) -> None:
         rows, losses = select(batch, scores, self.plan.choices)
