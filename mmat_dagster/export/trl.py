@@ -11,9 +11,12 @@ rows with images it wants transformers 5.18.
 from collections.abc import Mapping
 
 from mmat_dagster.export.trainer import TRAIN, VALIDATION, Recipe, Student, Trainer
+from mmat_dagster.training.spec import HyperParameters
 from mmat_dagster.wire import IMAGE
 
 SCRIPT = "train.py"
+# As LLaVA, InternVL, Mllama, Idefics3, SmolVLM and Qwen-VL name what sees, which LoRA leaves alone.
+_VISION = r"(?:.*\.)?(?:vision_tower|vision_model|visual|multi_modal_projector|connector)(?:\..*)?"
 
 # As transformers loads them, without code of a stranger.
 STUDENTS: Mapping[str, Student] = {
@@ -36,14 +39,11 @@ NOTES = f"""\
 
 def render(recipe: Recipe) -> Mapping[str, str]:
     """Return the files beside the rows."""
+    return {SCRIPT: _script(recipe, _settings(recipe), _tuning(recipe.hyper))}
+
+
+def _settings(recipe: Recipe) -> str:
     hyper = recipe.hyper
-    validation = f'rows("{VALIDATION}")' if recipe.has_validation else "None"
-    tuning = (
-        f"LoraConfig(r={hyper.lora_rank}, lora_alpha={hyper.lora_alpha}, lora_dropout={hyper.lora_dropout}, "
-        'target_modules="all-linear", task_type="CAUSAL_LM")'
-        if hyper.method == "lora"
-        else "None"
-    )
     values = {
         "output_dir": "output",
         "model_init_kwargs": {"revision": recipe.student.revision} if recipe.student.revision else None,
@@ -52,23 +52,40 @@ def render(recipe: Recipe) -> Mapping[str, str]:
         "bf16": hyper.precision == "bf16",
         "fp16": hyper.precision == "fp16",
         "num_train_epochs": hyper.epochs,
+        "max_steps": hyper.max_steps or -1,
         "per_device_train_batch_size": hyper.batch_per_device,
         "gradient_accumulation_steps": hyper.accumulation,
         "learning_rate": hyper.learning_rate,
         "weight_decay": hyper.weight_decay,
         "lr_scheduler_type": hyper.schedule,
+        "warmup_steps": hyper.warmup_ratio,  # a share, where it is below 1
+        "adam_beta1": hyper.adam_beta1,
+        "adam_beta2": hyper.adam_beta2,
+        "max_grad_norm": hyper.max_grad_norm,
         "gradient_checkpointing": hyper.gradient_checkpointing,
         "seed": hyper.seed,
         "eval_strategy": "epoch" if recipe.has_validation else "no",
         "report_to": "none",
     }
-    settings = "".join(
-        f"    {name}={value!r},\n" for name, value in values.items() if name != "model_init_kwargs" or value
-    )
-    return {SCRIPT: _script(recipe, settings, validation, tuning)}
+    return "".join(f"            {name}={value!r},\n" for name, value in values.items())
 
 
-def _script(recipe: Recipe, settings: str, validation: str, tuning: str) -> str:
+def _tuning(hyper: HyperParameters) -> str:
+    if hyper.method == "full":
+        return "None"
+    vision = "None" if hyper.trains_vision else f'r"{_VISION}"'
+    return f"""LoraConfig(
+            r={hyper.lora_rank},
+            lora_alpha={hyper.lora_alpha},
+            lora_dropout={hyper.lora_dropout},
+            target_modules="all-linear",
+            exclude_modules={vision},
+            task_type="CAUSAL_LM",
+        )"""
+
+
+def _script(recipe: Recipe, settings: str, tuning: str) -> str:
+    validation = f'rows("{VALIDATION}")' if recipe.has_validation else "None"
     return f'''\
 """{recipe.name}: python {SCRIPT}"""
 
@@ -93,7 +110,7 @@ def train() -> None:
     trainer = SFTTrainer(
         model="{recipe.student.model}",
         args=SFTConfig(
-{"".join(f"        {line}" for line in settings.splitlines(keepends=True))}        ),
+{settings}        ),
         train_dataset=rows("{TRAIN}"),
         eval_dataset={validation},
         peft_config={tuning},

@@ -50,10 +50,15 @@ def read_batches(store: Store, manifest: Manifest | None) -> Iterator[pa.Table]:
     if manifest is None:
         return
     columns = _RR_COLUMNS if manifest.dataset == "rr_dialogues" else _COLUMNS
+    for table in read_columns(store, manifest, columns):
+        flat = _flattened(table.combine_chunks())
+        yield from (flat.slice(start, BATCH_ROWS) for start in range(0, len(flat), BATCH_ROWS))
+
+
+def read_columns(store: Store, manifest: Manifest, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Yield some columns part by part; raise ReleaseRefused where the dataset is being rebuilt meanwhile."""
     try:
-        for table in parts.read_tables(store, manifest, columns):
-            flat = _flattened(table.combine_chunks())
-            yield from (flat.slice(start, BATCH_ROWS) for start in range(0, len(flat), BATCH_ROWS))
+        yield from parts.read_tables(store, manifest, columns)
     except FileNotFoundError as error:
         raise ReleaseRefused(
             f"{manifest.dataset} of {manifest.source} was rebuilt meanwhile ({error.filename} is gone). Try again"

@@ -11,7 +11,6 @@ from typing import IO
 import orjson
 import pyarrow as pa
 
-from mmat_dagster import parts
 from mmat_dagster.parts import Manifest
 from mmat_dagster.release.audits import Scores, read_scores
 from mmat_dagster.release.columns import Column, pc
@@ -19,7 +18,7 @@ from mmat_dagster.release.filling import Filled, Missing, fill, image_column
 from mmat_dagster.release.lines import NAMES, LineWriter
 from mmat_dagster.release.pictures import ImageFolder, PictureReader
 from mmat_dagster.release.plan import DATASETS, FORMS, SIDES, Form, Plan, ReleaseRefused, Side, SourceData
-from mmat_dagster.release.rows import LossReason, read_batches, select
+from mmat_dagster.release.rows import LossReason, read_batches, read_columns, select
 from mmat_dagster.release.shards import SCHEMA, Shard, ShardWriter
 from mmat_dagster.release.statistics import Statistics
 from mmat_dagster.schema import SourceName
@@ -75,7 +74,7 @@ def tie_images(plan: Plan) -> ImageGroups:
 
 
 def _several(plan: Plan, manifest: Manifest) -> Iterator[list[str]]:
-    for table in parts.read_tables(plan.store, manifest, ["images.list.element.sha256"]):
+    for table in read_columns(plan.store, manifest, ["images.list.element.sha256"]):
         images: Column = table["images"].filter(pc.greater(pc.list_value_length(table["images"]), 1))
         yield from ([image["sha256"] for image in row] for row in images.to_pylist())
 
