@@ -165,12 +165,13 @@ def run_bare(folder: Path) -> None:
             sample = table["sample"].combine_chunks()
             for name in SAMPLE:
                 table = table.append_column(name, pc.struct_field(sample, name))
+            refs: Any = table["images"].to_pylist()
             images = [
                 [
                     {"bytes": (folder / "sources" / "tabmwp" / ref["path"]).read_bytes(), "path": ref["path"]}
                     for ref in row
                 ]
-                for row in map(list[Any], table["images"].to_pylist())
+                for row in refs
             ]
             column = pa.array(images, IMAGES)
             table = table.drop_columns(["sample"]).set_column(3, "images", column)

@@ -39,7 +39,7 @@ def test_every_dialogue_is_in_parquet_and_in_json_lines_on_one_side(shop: Shop) 
         assert sorted(ids["train"] + ids["val"]) == sorted(f"tabmwp/{number}" for number in range(60))
         assert ids["val"]
         for side in ("train", "val"):
-            assert [row["id"] for row in lines(folder / NAMES[form, side])] == ids[side]  # type: ignore[index]
+            assert [row["id"] for row in lines(folder / NAMES[form, side])] == ids[side]
 
 
 def test_both_forms_say_what_the_store_says_over_the_bytes_that_the_publisher_ships(shop: Shop) -> None:
@@ -47,7 +47,7 @@ def test_both_forms_say_what_the_store_says_over_the_bytes_that_the_publisher_sh
     for form, side in ROWS:
         for row, line in zip(
             parquet_rows(folder, form, side),
-            lines(folder / NAMES[form, side]),  # type: ignore[index]
+            lines(folder / NAMES[form, side]),
             strict=True,
         ):
             number = int(row["id"].partition("/")[2])
@@ -62,7 +62,7 @@ def test_both_forms_say_what_the_store_says_over_the_bytes_that_the_publisher_sh
 def test_the_split_goes_by_the_image_as_in_exports(shop: Shop) -> None:
     folder = shop.folder(shop.publish(val_share=0.3))
     for form, side in ROWS:
-        for row in lines(folder / NAMES[form, side]):  # type: ignore[index]
+        for row in lines(folder / NAMES[form, side]):
             assert is_held_out(Path(row["images"][0]).stem, 0.3) == (side == "val")
 
 
@@ -72,7 +72,7 @@ def test_dialogues_that_show_the_same_image_among_others_are_on_one_side(tmp_pat
     chain = [shop.say(number, pictures[number : number + 2]) for number in range(20)]
     shop.put(*chain, *(shop.say(number, [pictures[number]]) for number in range(20, 40)))
     folder = shop.folder(shop.publish(val_share=0.4))
-    sides = {row["id"]: side for side in ("train", "val") for row in lines(folder / NAMES["rr", side])}  # type: ignore[index]
+    sides = {row["id"]: side for side in ("train", "val") for row in lines(folder / NAMES["rr", side])}
     assert len({sides[dialogue.id] for dialogue in chain}) == 1
     assert {*sides.values()} == {"train", "val"}
 

@@ -49,7 +49,7 @@ def test_datasets_opens_both_splits_with_images_decoded(folder: Path, tmp_path: 
     loaded = datasets.load_dataset(str(folder), form, cache_dir=str(tmp_path))
     assert {*loaded} == {"train", "val"}
     for side in ("train", "val"):
-        expected = lines(folder / NAMES[form, side])  # type: ignore[index]
+        expected = lines(folder / NAMES[form, side])
         assert [row["messages"] for row in loaded[side]] == [row["messages"] for row in expected]
         image = loaded[side][0]["images"][0]
         assert image.size == (8, 6)
@@ -108,7 +108,7 @@ def export(folder: Path, out: Path, form: Any = "rr") -> Path:
 def test_an_export_from_a_release_keeps_its_split_and_every_word(folder: Path, tmp_path: Path) -> None:
     out = export(folder, tmp_path / "out")
     for side, name in (("train", "train.jsonl"), ("val", "val.jsonl")):
-        exported, released = lines(out / name), lines(folder / NAMES["rr", side])  # type: ignore[index]
+        exported, released = lines(out / name), lines(folder / NAMES["rr", side])
         assert [(row["id"], row["messages"]) for row in exported] == [(row["id"], row["messages"]) for row in released]
         assert all(Path(path).is_file() and Path(path).is_absolute() for row in exported for path in row["images"])
 
