@@ -25,7 +25,8 @@ from tests.builders import SAMPLE
 from tests.exporting import make_dialogue
 
 # The schema that records of the dataset dialogue_audit have, as far as a release reads it.
-AUDIT = pa.schema([pa.field("id", pa.string()), pa.field("score", pa.float64()), pa.field("judge", pa.string())])
+_COLUMNS: dict[str, pa.DataType] = {"id": pa.string(), "score": pa.float64(), "judge": pa.string()}
+AUDIT = pa.schema(_COLUMNS)
 
 
 @dataclass(frozen=True, kw_only=True)
