@@ -1,6 +1,7 @@
 """README.md: the card of a release, with the YAML that the Hugging Face hub reads; no figure that was not counted."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 import yaml
@@ -95,7 +96,7 @@ def _info(form: Form, written: Written, sizes: Mapping[str, int]) -> dict[str, A
     download = sum(sizes[shard.path] for side in SIDES for shard in written.shards[form, side])
     return {
         "config_name": form,
-        "features": CARD_FEATURES,
+        "features": deepcopy(CARD_FEATURES),  # YAML would make the second one a reference
         "splits": splits,
         "download_size": download,
         "dataset_size": sum(split["num_bytes"] for split in splits),
@@ -106,8 +107,8 @@ def _opening(statistics: Statistics) -> str:
     return f"""\
 # MMAT dialogues
 
-{statistics.dialogues("rr"):,} dialogues over {statistics.images:,} images that reason step by step, call tools,
-search, and correct themselves, made by mmat_dagster, an open implementation of the data engine of
+{statistics.dialogues("rr"):,} dialogues, over {statistics.images:,} images, that reason step by step, call tools,
+search, and correct themselves. They were made by mmat_dagster, an open implementation of the data engine of
 [MMAT-1M](https://arxiv.org/abs/{paper.ARXIV}). They are not the published MMAT-1M, but made in its way and in its form.
 
 - **`rr`**: rationale and reflection. The assistant thinks, calls operators (caption, boxes, OCR, faces) and web search,
@@ -272,7 +273,16 @@ def _paid(plan: Plan) -> str:
 def _benchmarks(plan: Plan) -> str:
     known = plan.facts.benchmarks
     if not known:
-        return "The samples were compared with no evaluation benchmark."
+        return _unknown_benchmarks(plan)
     done = "left out" if plan.facts.leaks == "drop" else "marked, and not left out"
     listed = ", ".join(f"{name} ({count:,} questions)" for name, count in sorted(known.items()))
     return f"Samples that show a picture or ask a question of these evaluation benchmarks were {done}: {listed}."
+
+
+def _unknown_benchmarks(plan: Plan) -> str:
+    leaks = sum(manifest.rejected["benchmark leak"] for each in plan.data for manifest in each.manifests)
+    if not leaks:
+        return "Which evaluation benchmarks the samples were compared with is not known, if they were with any."
+    return (
+        f"{leaks:,} samples were left out since they give an evaluation benchmark away; which ones is not known here."
+    )
