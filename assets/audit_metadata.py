@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from assets.quality_plots import draw_audit
-from mmat_dagster import markdown, parts
+from mmat_dagster import markdown, paper, parts
 from mmat_dagster.parts import Manifest
 from mmat_dagster.pipeline import Built, Pipeline
 from mmat_dagster.reading import ASPECTS, to_markdown
@@ -17,8 +17,6 @@ from mmat_dagster.schema import DialogueAudit
 from mmat_dagster.stages.audit import CHECKS
 from mmat_dagster.viewer.links import view_hint
 
-# Of all dialogues, as a vision model judged them (arXiv 2507.21924).
-PAPERS_SHARE = "over 0.89"
 # The worst dialogues, for a person to look at.
 WORST = 5
 
@@ -57,7 +55,7 @@ def describe_audit(pipeline: Pipeline, built: Built, high_quality: float) -> dic
     return {
         **share,
         "high_quality_from": high_quality,
-        "high_quality_share_in_the_paper": PAPERS_SHARE,
+        "high_quality_share_in_the_paper": paper.GOOD,
         **({"mean_score": round(totals.score / totals.audited, 4)} if totals.audited else {}),
         "judged": dg.MetadataValue.md(_judges(totals)),
         **({"aspects": dg.MetadataValue.md(_aspects(totals))} if totals.aspects else {}),
@@ -81,7 +79,7 @@ def _plot(manifest: Manifest, high_quality: float) -> dict[str, Any]:
 
 def _count(pipeline: Pipeline, manifest: Manifest, high_quality: float) -> Totals:
     totals = Totals(high_quality=high_quality)
-    for table in parts.read_columns(pipeline.store, manifest, ["score", "judge", *ASPECTS]):
+    for table in parts.read_tables(pipeline.store, manifest, ["score", "judge", *ASPECTS]):
         for row in table.to_pylist():
             totals.add(row.pop("score"), row.pop("judge"), row)
     return totals
@@ -120,5 +118,5 @@ def _worst(pipeline: Pipeline, manifest: Manifest) -> str:
 
 
 def _flawed(pipeline: Pipeline, manifest: Manifest) -> Iterator[tuple[float, str]]:
-    for table in parts.read_columns(pipeline.store, manifest, ["score", "id"]):
+    for table in parts.read_tables(pipeline.store, manifest, ["score", "id"]):
         yield from ((row["score"], row["id"]) for row in table.to_pylist() if row["score"] < 1.0)

@@ -23,6 +23,9 @@ LABEL_CHARS = 18
 TURNS, REFLECTION = " turns", " reflection"
 STEPS = ("2", "3", "4", "5 or more")
 
+# The paper tells of those that reflect; the rest of its question-answer pairs does not.
+THE_PAPERS_REFLECTIONS = {**paper.REFLECTIONS, "none": paper.QA_PAIRS - sum(paper.REFLECTIONS.values())}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
@@ -122,7 +125,7 @@ def _reflections(manifest: Manifest) -> Panel | None:
     counts["none"] = manifest.census[f"no{REFLECTION}"]
     if not _covers(manifest, counts):
         return None
-    return Panel(title="Reflections", counts=counts, paper=paper.REFLECTIONS)
+    return Panel(title="Reflections", counts=counts, paper=THE_PAPERS_REFLECTIONS)
 
 
 def _largest(title: str, manifest: Manifest, counts: Counter[str]) -> Panel | None:

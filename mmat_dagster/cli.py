@@ -27,6 +27,7 @@ from mmat_dagster.training.mixtures import MIXTURES, WHOLE, CheckpointName
 DATASETS: tuple[DatasetName, ...] = get_args(DatasetName)
 CHECKPOINTS: tuple[CheckpointName, ...] = get_args(CheckpointName)
 SCORES = "benchmark_scores"
+RELEASE = "dataset_release"
 SOURCES: tuple[SourceName, ...] = get_args(SourceName)
 BUILD_FIRST = "python -m mmat_dagster materialize rr_dialogues"
 
@@ -50,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     materialize = commands.add_parser(
         "materialize", help="build a dataset, or train a checkpoint, and what it stands on; one run per source"
     )
-    materialize.add_argument("dataset", choices=(*DATASETS, *CHECKPOINTS, SCORES))
+    materialize.add_argument("dataset", choices=(*DATASETS, *CHECKPOINTS, SCORES, RELEASE))
     materialize.add_argument(
         "--source",
         choices=SOURCES,
@@ -92,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--seed", type=int, default=0)
     sample.set_defaults(command=_sample)
     _add_export(commands)
+    _add_release(commands)
     _add_scores(commands)
     add_tool_commands(commands)
     return parser
@@ -113,11 +115,27 @@ def _add_scores(commands: "argparse._SubParsersAction[Any]") -> None:
     answers.set_defaults(command=_answers)
 
 
+def _add_release(commands: "argparse._SubParsersAction[Any]") -> None:
+    release = commands.add_parser("release", help="release all dialogues that are built: files for trainers and hubs")
+    release.add_argument(
+        "--val-share", type=share, default=0.02, metavar="S", help="hold out this share of the images (default 0.02)"
+    )
+    release.add_argument("--only-commercial", action="store_true", help="leave out what may not be sold")
+    release.add_argument("--min-score", type=share, metavar="S", help="leave out dialogues that the audit finds worse")
+    release.add_argument(
+        "--push", metavar="ORG/NAME", help="push it to this repository; default: MMAT_HUB_REPO, if set"
+    )
+    release.set_defaults(command=_release)
+
+
 def _add_export(commands: "argparse._SubParsersAction[Any]") -> None:
     export = commands.add_parser("export", help="write dialogues as another trainer reads them, with its settings")
     export.add_argument("--trainer", choices=tuple(EXPORTERS), required=True)
     export.add_argument("--format", choices=tuple(DIALOGUES), required=True, help="answer: the control, answers alone")
     export.add_argument("--source", choices=SOURCES, action="append", help="default: all that are built")
+    export.add_argument(
+        "--release", type=Path, metavar="DIR", help="from a release, with its split; default: the store"
+    )
     export.add_argument(
         "--student", metavar="NAME", help="one of the paper's, a folder, or a hub's org/model@revision; see the README"
     )
@@ -135,8 +153,10 @@ def _add_export(commands: "argparse._SubParsersAction[Any]") -> None:
 
 def _materialize(options: argparse.Namespace) -> int:
     # Dagster takes a second to import, and no other command needs it.
-    from mmat_dagster.runs import examine, materialize, train  # noqa: PLC0415
+    from mmat_dagster.runs import examine, materialize, release, train  # noqa: PLC0415
 
+    if options.dataset == RELEASE:
+        return release({})
     if options.dataset == SCORES:
         return examine(tuple(options.source or [WHOLE]))
     if options.dataset in CHECKPOINTS:
@@ -254,6 +274,8 @@ def _answers(options: argparse.Namespace) -> int:
 def _export(options: argparse.Namespace) -> int:
     from mmat_dagster.exporting import Order, export  # noqa: PLC0415
 
+    if options.release and options.val_share:
+        return _fail("a release is split already: --val-share goes with the store alone")
     order = Order(
         trainer=options.trainer,
         form=options.format,
@@ -265,8 +287,21 @@ def _export(options: argparse.Namespace) -> int:
         is_replacing=options.overwrite,
         checks_images=options.check_images,
         val_share=options.val_share,
+        release=options.release,
     )
     return export(order)
+
+
+def _release(options: argparse.Namespace) -> int:
+    from mmat_dagster.runs import release  # noqa: PLC0415
+
+    chosen = {
+        "val_share": options.val_share,
+        "only_commercial": options.only_commercial,
+        "min_audit_score": options.min_score,
+        "repository": options.push,
+    }
+    return release(chosen)
 
 
 def _sample(options: argparse.Namespace) -> int:

@@ -10,7 +10,18 @@ import dagster as dg
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
-from assets import audit, checkpoints, evaluation, foundation, integration, rationale, reflection, schedules, sensors  # noqa: E402
+from assets import (  # noqa: E402
+    audit,
+    checkpoints,
+    evaluation,
+    foundation,
+    integration,
+    rationale,
+    reflection,
+    release,
+    schedules,
+    sensors,
+)
 from mmat_dagster.environment import read_environment  # noqa: E402
 from resources.deployments import DEPLOYMENTS  # noqa: E402
 
@@ -18,7 +29,7 @@ RESOURCES = DEPLOYMENTS["local"](read_environment(os.environ))
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules(
-        [foundation, rationale, reflection, audit, integration, checkpoints, evaluation]
+        [foundation, rationale, reflection, audit, integration, checkpoints, evaluation, release]
     ),
     asset_checks=dg.load_asset_checks_from_modules([foundation, reflection, integration]),
     jobs=[schedules.data, schedules.training, schedules.evaluation],

@@ -44,6 +44,8 @@ MMAT_INFERENCE    where students answer: transformers (default), vllm, or endpoi
 MMAT_STUDENT_URL  that server, up to and including /v1
 MMAT_STUDENT_KEY  its key, where it has one; read by Dagster when a run starts
 MMAT_STUDENT_MODEL  what a student is called there; {name} is the name of its weights, and the default
+MMAT_HUB_REPO     the dataset repository that releases are pushed to, as organisation/name
+HF_TOKEN          the hub's token; read by Dagster when a run starts
 OPENAI_API_KEY    the key; read by Dagster when a run starts
 OPENAI_BASE_URL   an OpenAI-compatible server; default OpenAI's
 """
@@ -133,6 +135,8 @@ class Environment:
     student_url: str | None
     has_student_key: bool
     student_model: str | None
+    hub_repository: str | None
+    has_hub_token: bool
 
 
 def read_environment(variables: Mapping[str, str]) -> Environment:
@@ -188,6 +192,8 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         student_url=variables.get("MMAT_STUDENT_URL", "").strip() or None,
         has_student_key=bool(variables.get("MMAT_STUDENT_KEY")),
         student_model=variables.get("MMAT_STUDENT_MODEL", "").strip() or None,
+        hub_repository=variables.get("MMAT_HUB_REPO", "").strip() or None,
+        has_hub_token=bool(variables.get("HF_TOKEN")),
     )
 
 

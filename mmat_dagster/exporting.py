@@ -19,6 +19,8 @@ from mmat_dagster.images import PicturesOnDisk
 from mmat_dagster.interfaces import Store
 from mmat_dagster.parts import Manifest
 from mmat_dagster.processes import terminable
+from mmat_dagster.release.lines import NAMES
+from mmat_dagster.release.plan import ReleaseRefused
 from mmat_dagster.schema import SourceName
 from mmat_dagster.training.spec import BadRun, TrainingFormat
 from resources.store import LocalStore
@@ -41,6 +43,7 @@ class Order:
     is_replacing: bool
     checks_images: bool
     val_share: float
+    release: Path | None = None
 
 
 def export(order: Order) -> int:
@@ -48,7 +51,7 @@ def export(order: Order) -> int:
     try:
         with terminable():
             totals = _export(order)
-    except (BadRun, ExportRefused) as error:
+    except (BadRun, ExportRefused, ReleaseRefused) as error:
         return _fail(str(error))
     except OSError as error:
         return _fail(f"{order.out} cannot be written: {error.strerror or error}")
@@ -63,24 +66,33 @@ def _export(order: Order) -> Totals:
     environment = read_environment(os.environ)
     store = LocalStore(root=str(environment.store))
     trainer = EXPORTERS[order.trainer]
+    roots = (order.release, order.release) if order.release else (environment.sources, environment.store)
     recipe = Recipe(
         name=f"mmat_{order.form}",
         student=choose_student(trainer, order.student, order.template),
         form=order.form,
-        has_validation=order.val_share > 0,
+        has_validation=order.val_share > 0 or (order.release is not None and _holds_out(order.release, order.form)),
     )
     wanted = Export(
         trainer=trainer,
         recipe=recipe,
         store=store,
-        manifests=_manifests(order, store),
+        manifests=[] if order.release else _manifests(order, store),
         images=ImageFiles(
-            pictures=PicturesOnDisk(source_root=environment.sources, store_root=environment.store),
+            pictures=PicturesOnDisk(source_root=roots[0], store_root=roots[1]),
             is_hashed=order.checks_images,
         ),
         val_share=order.val_share,
+        release=order.release,
+        sources=order.sources,
     )
     return write_export(wanted, order.out, is_replacing=order.is_replacing)
+
+
+def _holds_out(release: Path, form: TrainingFormat) -> bool:
+    """Say whether a release has a val set."""
+    path = release / NAMES["rr" if form == "rr" else "orr", "val"]
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _manifests(order: Order, store: Store) -> list[Manifest]:

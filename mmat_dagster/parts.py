@@ -114,17 +114,10 @@ def read_records(store: Store, manifest: Manifest, record: type[Record]) -> Iter
         yield from read_part(store, folder(manifest.dataset, manifest.source), part.name, record)
 
 
-def read_tables(store: Store, manifest: Manifest) -> Iterator[pa.Table]:
-    """Yield the records of a dataset as Arrow tables, one per part."""
+def read_tables(store: Store, manifest: Manifest, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """Yield the records of a dataset as Arrow tables, one per part; of the `columns` alone where they are named."""
     for part in manifest.parts:
-        yield _read_table(store, f"{folder(manifest.dataset, manifest.source)}/{part.name}.parquet")
-
-
-def read_columns(store: Store, manifest: Manifest, columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Yield these columns of a dataset as Arrow tables, one per part."""
-    for part in manifest.parts:
-        key = f"{folder(manifest.dataset, manifest.source)}/{part.name}.parquet"
-        yield _read_table(store, key, columns)
+        yield _read_table(store, f"{folder(manifest.dataset, manifest.source)}/{part.name}.parquet", columns)
 
 
 def read_rejected(store: Store, manifest: Manifest) -> Iterator[Rejection]:

@@ -364,7 +364,7 @@ class Pipeline:
 
     def _audit_sample(self, stage: _Stage, count: int, upstream: Manifest) -> _Stage:
         """Return the stage that has `count` of the dialogues judged; which ones, all of them decide together."""
-        tables = parts.read_columns(self.store, upstream, ["id"])
+        tables = parts.read_tables(self.store, upstream, ["id"])
         last = last_rank((str(each) for table in tables for each in table.column("id").to_pylist()), count)
 
         async def work(dialogue: Dialogue) -> DialogueAudit:

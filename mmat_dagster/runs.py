@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import dagster as dg
@@ -15,6 +15,7 @@ from mmat_dagster.datasets import chain
 from mmat_dagster.definitions import defs
 from mmat_dagster.environment import BadEnvironment, Environment, read_environment
 from mmat_dagster.evaluation.results import SCORES
+from mmat_dagster.release.publishing import Release, read_release
 from mmat_dagster.schema import DatasetName, SourceName
 from mmat_dagster.scoreboards import print_scores
 from mmat_dagster.training.checkpoints import Checkpoint, read_current
@@ -22,6 +23,8 @@ from mmat_dagster.training.mixtures import CheckpointName
 from resources.store import LocalStore
 
 INTERRUPTED = "DagsterExecutionInterruptedError"
+RELEASE = "dataset_release"
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 ROW = "{:<14} {:>9} {:>9}  {}"
 
 
@@ -71,6 +74,30 @@ def examine(mixtures: Sequence[str]) -> int:
     return 0 if all(are_examined) else 1
 
 
+def release(config: Mapping[str, object]) -> int:
+    """Release all dialogues that are built, and print what came of it; return the exit code."""
+    environment = _read_environment()
+    with get_possibly_temporary_instance_for_cli() as instance:
+        result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey(RELEASE)],
+            run_config={"ops": {RELEASE: {"config": dict(config)}}, **QUIET},
+            raise_on_error=False,
+        )
+    made = read_release(LocalStore(root=str(environment.store))) if result.success else None
+    print(_released(environment, made) if made else _failure(result, RELEASE), flush=True)
+    return 0 if made else 1
+
+
+def _released(environment: Environment, made: Release) -> str:
+    splits = "; ".join(
+        f"{form}: " + ", ".join(f"{count:,} {side}" for side, count in sides.items())
+        for form, sides in made.splits.items()
+    )
+    left_out = f"; {made.dropped:,} left out, each named in dropped.jsonl" if made.dropped else ""
+    return f"{splits}; over {made.images:,} images{left_out}\n{(environment.store / made.prefix).absolute()}"
+
+
 def _examine_mixture(instance: dg.DagsterInstance, environment: Environment, mixture: str) -> bool:
     result = _execute(instance, [SCORES], mixture)
     if not result.success:
@@ -106,7 +133,7 @@ def _execute(instance: dg.DagsterInstance, assets: Sequence[str], partition: str
         instance=instance,
         partition_key=partition,
         asset_selection=[dg.AssetKey(each) for each in assets],
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        run_config=QUIET,
         raise_on_error=False,
     )
 

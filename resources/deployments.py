@@ -19,9 +19,11 @@ from mmat_dagster.interfaces import JudgeMaker, Teacher
 from mmat_dagster.tools import SearchEngine
 from resources.google_search import GoogleSearch
 from resources.gpt4o import GPT4o
+from resources.hub import HuggingFaceHub
 from resources.judges import ChecksAlone, ModelJudge, TeachersModelJudge
 from resources.operator_cache import OperatorCache
 from resources.operators import gathered, given, operators
+from resources.outlays import LedgerOutlays
 from resources.own_passages import OwnPassagesFirst
 from resources.pipeline import PipelineResource
 from resources.search import BM25Search
@@ -60,6 +62,11 @@ def local(environment: Environment) -> dict[str, Any]:
             leaks=environment.leaks,
             **given(workers=environment.workers, part_rows=environment.part_rows, concurrency=environment.concurrency),
         ),
+        "release_hub": HuggingFaceHub(
+            token=dg.EnvVar("HF_TOKEN") if environment.has_hub_token else "",
+            **given(repository_id=environment.hub_repository),
+        ),
+        "outlays": LedgerOutlays(ledger=_ledger(environment)),
         "student": StudentResource(name=environment.student),
         "training_executor": executor,
         "student_host": HOSTS[environment.inference](environment, executor),

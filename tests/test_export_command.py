@@ -101,7 +101,7 @@ def test_losses_are_told_and_an_export_without_a_dialogue_is_none(
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--trainer", "axolotl"], "invalid choice: 'axolotl' (choose from 'ms-swift', 'llama-factory')"),
+        (["--trainer", "axolotl"], "invalid choice: 'axolotl' (choose from 'ms-swift', 'llama-factory', 'trl')"),
         (["--format", "dpo"], "invalid choice: 'dpo'"),
         (["--val-share", "1"], "must be at least 0 and below 1"),
         (["--val-share", "nan"], "must be at least 0 and below 1"),

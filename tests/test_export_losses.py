@@ -12,8 +12,9 @@ import pytest
 
 from mmat_dagster.export.dialogues import NotExportable, check_messages
 from mmat_dagster.export.folder import ExportRefused
-from mmat_dagster.export.writing import is_held_out, write_export
+from mmat_dagster.export.writing import write_export
 from mmat_dagster.schema import Dialogue, Message, Role
+from mmat_dagster.splits import is_held_out
 from tests.builders import make_sample
 from tests.dialogues import TRANSCRIPT
 from tests.exporting import losses, make_dialogue, make_export, put, rows, write_image

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, assume, given, settings
 
 from mmat_dagster import wire
 from mmat_dagster.export import EXPORTERS
-from mmat_dagster.export.dialogues import MEDIA_MARKS, messages_of
+from mmat_dagster.export.dialogues import messages_of
 from mmat_dagster.export.writing import write_export
+from mmat_dagster.media_marks import MEDIA_MARKS
 from mmat_dagster.schema import Message, Transcript
 from mmat_dagster.training.spec import TrainingFormat
 from tests.builders import SAMPLE, make_sample

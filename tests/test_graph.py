@@ -85,6 +85,7 @@ def test_definitions_hold_assets_checks_jobs_and_schedule() -> None:
         *get_args(DatasetName),
         *get_args(CheckpointName),
         "benchmark_scores",
+        "dataset_release",
     }
     job = defs.resolve_job_def("data")
     assert job.partitions_def is not None

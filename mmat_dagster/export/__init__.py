@@ -4,7 +4,7 @@
     image_files.py      is an image there, and still the one that the dialogue was written over
     trainer.py          what an exporter says of its trainer
     ms_swift.py         the trainer of the paper
-    llama_factory.py
+    llama_factory.py, trl.py
     settings.py         flat YAML
     writing.py          dialogues to rows, part by part; the split; what is counted
     readme.py           what the export says of itself
@@ -15,10 +15,11 @@ The files of an export depend on the data and the choices alone: the same export
 
 from collections.abc import Mapping
 
-from mmat_dagster.export import llama_factory, ms_swift
+from mmat_dagster.export import llama_factory, ms_swift, trl
 from mmat_dagster.export.trainer import Trainer
 
 EXPORTERS: Mapping[str, Trainer] = {
     "ms-swift": ms_swift.TRAINER,
     "llama-factory": llama_factory.TRAINER,
+    "trl": trl.TRAINER,
 }

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mmat_dagster import wire
-from mmat_dagster.schema import DatasetName, Dialogue, Message, OrrDialogue, SourceName
+from mmat_dagster.media_marks import MEDIA_MARKS
+from mmat_dagster.release.reading import ReleasedDialogue
+from mmat_dagster.schema import DatasetName, Dialogue, ImageRef, Message, OrrDialogue, SourceName
 from mmat_dagster.training.control import answer_only
 from mmat_dagster.training.spec import TrainingFormat
 
@@ -29,9 +31,18 @@ LossReason = Literal[
     "images on both sides of the split",
 ]
 
-# The first two are placeholders of both trainers. The others stand for an image in the students' own templates, which
-# are tokens wherever they stand.
-MEDIA_MARKS = ("<video>", "<audio>", "<img>", "<IMG_CONTEXT>", "<|image|>", "<|image_pad|>", "<|video_pad|>")
+
+@dataclass(frozen=True, kw_only=True)
+class Exportable:
+    """A dialogue of the store or of a release, in what an export needs; `is_held_out` where its release has said so."""
+
+    id: str
+    source: SourceName
+    part: str
+    licence: str
+    messages: tuple[Message, ...]
+    images: tuple[ImageRef, ...]
+    is_held_out: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +64,32 @@ class NotExportable(Exception):
         self.detail = detail
 
 
-def messages_of(dialogue: Dialogue | OrrDialogue, form: TrainingFormat) -> tuple[Message, ...]:
+def of_store(dialogue: Dialogue | OrrDialogue) -> Exportable:
+    """Return a dialogue of the store."""
+    return Exportable(
+        id=dialogue.id,
+        source=dialogue.source,
+        part=dialogue.sample.part,
+        licence=dialogue.sample.licence,
+        messages=dialogue.messages,
+        images=dialogue.images,
+    )
+
+
+def of_release(dialogue: ReleasedDialogue) -> Exportable:
+    """Return a dialogue of a release."""
+    return Exportable(
+        id=dialogue.id,
+        source=dialogue.source,
+        part=dialogue.part,
+        licence=dialogue.licence,
+        messages=dialogue.messages,
+        images=dialogue.images,
+        is_held_out=dialogue.side == "val",
+    )
+
+
+def messages_of(dialogue: Dialogue | OrrDialogue | Exportable, form: TrainingFormat) -> tuple[Message, ...]:
     """Return what a student is to learn from a dialogue."""
     return answer_only(dialogue.messages) if form == "answer" else dialogue.messages
 

@@ -4,24 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mmat_dagster.export.dialogues import LossReason
-from mmat_dagster.licences import licence_of
-from mmat_dagster.schema import Dialogue, Message, OrrDialogue, SourceName
-
-
-@dataclass(frozen=True, kw_only=True, order=True)
-class PartKey:
-    """A part of a source under one licence, as its records say."""
-
-    source: SourceName
-    part: str
-    licence: str
-
-    @property
-    def is_commercial(self) -> bool:
-        """Say whether the part may be used commercially, as far as its records' licence is still the one on file."""
-        licence = licence_of(self.source, self.part)
-        return licence.is_commercial and licence.name == self.licence
+from mmat_dagster.export.dialogues import Exportable, LossReason
+from mmat_dagster.licensed_parts import PartKey
+from mmat_dagster.schema import Message, SourceName
+from mmat_dagster.splits import short
 
 
 @dataclass(kw_only=True)
@@ -31,15 +17,13 @@ class Totals:
     by_part: Counter[tuple[str, PartKey]] = field(default_factory=Counter)
     lost: Counter[tuple[SourceName, LossReason]] = field(default_factory=Counter)
     longest_bytes: int = 0
-    # 8 bytes of each hash tell a few million images apart, and take a tenth of the memory of the whole text.
     _images: dict[PartKey, set[int]] = field(default_factory=dict)
 
-    def count(self, side: str, dialogue: Dialogue | OrrDialogue, messages: Sequence[Message]) -> None:
+    def count(self, side: str, dialogue: Exportable, messages: Sequence[Message]) -> None:
         """Count one exported dialogue."""
-        sample = dialogue.sample
-        part = PartKey(source=dialogue.source, part=sample.part, licence=sample.licence)
+        part = PartKey(source=dialogue.source, part=dialogue.part, licence=dialogue.licence)
         self.by_part[side, part] += 1
-        self._images.setdefault(part, set()).update(int(image.sha256[:16], 16) for image in dialogue.images)
+        self._images.setdefault(part, set()).update(short(image.sha256) for image in dialogue.images)
         self.longest_bytes = max(self.longest_bytes, sum(len(message.content.encode()) for message in messages))
 
     def dialogues(self, side: str) -> int:

@@ -18,7 +18,15 @@ import orjson
 
 from mmat_dagster import parts
 from mmat_dagster.datasets import RECORDS
-from mmat_dagster.export.dialogues import Lost, NotExportable, check_messages, messages_of
+from mmat_dagster.export.dialogues import (
+    Exportable,
+    Lost,
+    NotExportable,
+    check_messages,
+    messages_of,
+    of_release,
+    of_store,
+)
 from mmat_dagster.export.folder import SUMMARY, ExportRefused, whole_folder
 from mmat_dagster.export.image_files import ImageFiles
 from mmat_dagster.export.readme import render_readme
@@ -26,7 +34,9 @@ from mmat_dagster.export.totals import Totals
 from mmat_dagster.export.trainer import TRAIN, VALIDATION, Recipe, Trainer
 from mmat_dagster.interfaces import Store
 from mmat_dagster.parts import Manifest
-from mmat_dagster.schema import Dialogue, Message, OrrDialogue
+from mmat_dagster.release.reading import read_released
+from mmat_dagster.schema import Message, SourceName
+from mmat_dagster.splits import is_held_out
 
 DROPPED, README = "dropped.jsonl", "README.md"
 WITHOUT_IMAGES = ".without-images"
@@ -34,7 +44,10 @@ WITHOUT_IMAGES = ".without-images"
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """What is exported: the dialogues of `manifests`, for a trainer; `val_share` of the images are held out."""
+    """What is exported for a trainer: the dialogues of `manifests`, or those that `sources` have in a `release`.
+
+    `val_share` of the images are held out; a release has held out its own.
+    """
 
     trainer: Trainer
     recipe: Recipe
@@ -42,6 +55,8 @@ class Export:
     manifests: Sequence[Manifest]
     images: ImageFiles
     val_share: float = 0.0
+    release: Path | None = None
+    sources: Sequence[SourceName] = ()
 
 
 def write_export(export: Export, out: Path, *, is_replacing: bool = False) -> Totals:
@@ -61,14 +76,9 @@ def write_export(export: Export, out: Path, *, is_replacing: bool = False) -> To
     return totals
 
 
-def is_held_out(key: str, share: float) -> bool:
-    """Say whether what has the SHA-256 `key` belongs to the share that is held out; the same in every export."""
-    return int(key[:16], 16) < share * 16**16
-
-
 def _write_rows(export: Export, folder: Path) -> Totals:
     totals = Totals()
-    sides = (TRAIN, *([VALIDATION] if export.val_share else []))
+    sides = (TRAIN, *([VALIDATION] if export.recipe.has_validation else []))
     with ExitStack() as opened:
         names = (DROPPED, *sides, *(f"{side}{WITHOUT_IMAGES}" for side in sides))
         files = {name: opened.enter_context((folder / name).open("wb")) for name in names}
@@ -89,19 +99,20 @@ def _append(rows: Path, more: Path) -> None:
     more.unlink()
 
 
-def _read(export: Export) -> Iterator[Dialogue | OrrDialogue]:
+def _read(export: Export) -> Iterator[Exportable]:
+    if export.release is not None:
+        released = read_released(export.release, "rr" if export.recipe.form == "rr" else "orr")
+        yield from (of_release(dialogue) for dialogue in released if dialogue.source in export.sources)
     for manifest in export.manifests:
         try:
-            yield from parts.read_records(export.store, manifest, RECORDS[manifest.dataset])
+            yield from map(of_store, parts.read_records(export.store, manifest, RECORDS[manifest.dataset]))
         except FileNotFoundError as error:
             raise ExportRefused(
                 f"{manifest.dataset} of {manifest.source} was rebuilt meanwhile ({error.filename} is gone). Try again"
             ) from error
 
 
-def _write_row(
-    export: Export, dialogue: Dialogue | OrrDialogue, files: Mapping[str, IO[bytes]], totals: Totals
-) -> None:
+def _write_row(export: Export, dialogue: Exportable, files: Mapping[str, IO[bytes]], totals: Totals) -> None:
     try:
         messages, images = _fit(export, dialogue)
         side = _side(dialogue, export.val_share)
@@ -115,14 +126,16 @@ def _write_row(
     totals.count(side, dialogue, messages)
 
 
-def _fit(export: Export, dialogue: Dialogue | OrrDialogue) -> tuple[tuple[Message, ...], list[str]]:
+def _fit(export: Export, dialogue: Exportable) -> tuple[tuple[Message, ...], list[str]]:
     messages = messages_of(dialogue, export.recipe.form)
     check_messages(messages, len(dialogue.images))
     return messages, [export.images.find(dialogue.source, image) for image in dialogue.images]
 
 
-def _side(dialogue: Dialogue | OrrDialogue, share: float) -> str:
+def _side(dialogue: Exportable, share: float) -> str:
     """Return the file of a dialogue, so that no image is in both; one without images goes by its id."""
+    if dialogue.is_held_out is not None:
+        return VALIDATION if dialogue.is_held_out else TRAIN
     keys = [image.sha256 for image in dialogue.images] or [hashlib.sha256(dialogue.id.encode()).hexdigest()]
     sides = {is_held_out(key, share) for key in keys}
     if len(sides) > 1:
@@ -144,6 +157,7 @@ def _summary(export: Export, totals: Totals) -> dict[str, object]:
         "format": export.recipe.form,
         "model": export.recipe.student.model,
         "val_share": export.val_share,
+        **({"release": export.release.name} if export.release else {}),
         "data": {manifest.source: f"{manifest.dataset} {manifest.fingerprint}" for manifest in export.manifests},
         "dialogues": {side: totals.dialogues(side) for side in (TRAIN, VALIDATION)},
         "images": totals.images,
