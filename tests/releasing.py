@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from mmat_dagster import parts, prompts
@@ -18,15 +16,11 @@ from mmat_dagster.parts import Manifest, Part
 from mmat_dagster.release.plan import Choices, Plan, find_data
 from mmat_dagster.release.provenance import Facts
 from mmat_dagster.release.publishing import Release, publish
-from mmat_dagster.schema import Dialogue, ImageRef, OrrDialogue, SourceName
+from mmat_dagster.schema import Dialogue, DialogueAudit, ImageRef, OrrDialogue, SourceName
 from mmat_dagster.stages.integration import integrate
 from resources.store import LocalStore
 from tests.builders import SAMPLE
 from tests.exporting import make_dialogue
-
-# The schema that records of the dataset dialogue_audit have, as far as a release reads it.
-_COLUMNS: dict[str, pa.DataType] = {"id": pa.string(), "score": pa.float64(), "judge": pa.string()}
-AUDIT = pa.schema(_COLUMNS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,14 +69,9 @@ class Shop:
 
     def audit(self, scores: dict[str, float], source: SourceName = "tabmwp") -> None:
         """Write an audit of dialogues."""
-        rows = [{"id": each, "score": score, "judge": "checks"} for each, score in scores.items()]
-        sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(rows, AUDIT), sink)
-        data = sink.getvalue().to_pybytes()
-        prefix = f"dialogue_audit/{source}"
-        part = {"name": "part-00000-key", "rows": len(rows), "sha256": hashlib.sha256(data).hexdigest()}
-        self.store.write(f"{prefix}/part-00000-key.parquet", data)
-        self.store.write(f"{prefix}/manifest.json", json.dumps({"parts": [part]}).encode())
+        audits = [audited(record_id, score, source) for record_id, score in scores.items()]
+        part = self._write(DialogueAudit, f"dialogue_audit/{source}/part-00000-key", audits)
+        parts.publish(self.store, Manifest(dataset="dialogue_audit", source=source, key="key", parts=(part,)))
 
     def plan(self, facts: Facts | None = None, **choices: Any) -> Plan:
         """Return the plan of a release of all that is there."""
@@ -102,6 +91,24 @@ class Shop:
     def folder(self, release: Release) -> Path:
         """Return where a release lies."""
         return self.root / "store" / release.prefix
+
+
+def audited(record_id: str, score: float, source: SourceName) -> DialogueAudit:
+    """Return an audit by checks, in which only the score matters."""
+    return DialogueAudit(
+        id=record_id,
+        source=source,
+        score=score,
+        reason="",
+        judge="checks",
+        coherence=None,
+        relevance=None,
+        accuracy=None,
+        completeness=None,
+        visual_integration=None,
+        findings=(),
+        raw_reply=None,
+    )
 
 
 def ignore(source: SourceName, done: int, total: int) -> None:

@@ -19,7 +19,7 @@ from mmat_dagster.images import PicturesOnDisk
 from mmat_dagster.release.lines import NAMES
 from mmat_dagster.release.provenance import Facts
 from mmat_dagster.release.reading import read_released
-from mmat_dagster.release.validation import validate
+from mmat_dagster.release.validation import load_mlcroissant, validate
 from tests.releasing import Shop, lines, stock
 
 if not os.environ.get("MMAT_REQUIRE_TRAINING"):
@@ -28,7 +28,6 @@ if not os.environ.get("MMAT_REQUIRE_TRAINING"):
     pytest.importorskip("mlcroissant")
 
 import datasets
-import mlcroissant
 from huggingface_hub import DatasetCard
 
 SHARE = 0.3
@@ -80,7 +79,7 @@ def test_croissant_is_valid_and_its_records_are_those_of_the_release(folder: Pat
     logging.getLogger("absl").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        described = mlcroissant.Dataset(str(folder / "croissant.json"))
+        described = load_mlcroissant().Dataset(str(folder / "croissant.json"))
         assert not described.metadata.ctx.issues.errors
         records = [each["rr_val/id"].decode() for each in described.records("rr_val")]
     assert sorted(records) == sorted(row["id"] for row in lines(folder / NAMES["rr", "val"]))

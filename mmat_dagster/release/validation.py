@@ -1,9 +1,12 @@
 """A release read back by the libraries that others will read it with, where they are installed."""
 
 import logging
+import sys
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
+from typing import cast
 
 
 class BadRelease(Exception):
@@ -20,6 +23,18 @@ def validate(folder: Path) -> None:
             _validate_croissant(folder / "croissant.json")
 
 
+def load_mlcroissant() -> ModuleType:
+    """Import mlcroissant, and keep absl, which it logs with, from closing what is stderr now.
+
+    absl's handler closes its stream when logging is configured anew (as Dagster does), unless that is Python's own.
+    """
+    import mlcroissant  # noqa: PLC0415
+    from absl import logging as absl_logging  # noqa: PLC0415
+
+    absl_logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
+    return cast("ModuleType", mlcroissant)
+
+
 def _validate_card(path: Path) -> None:
     from huggingface_hub import DatasetCard  # noqa: PLC0415
 
@@ -30,8 +45,7 @@ def _validate_card(path: Path) -> None:
 
 
 def _validate_croissant(path: Path) -> None:
-    import mlcroissant  # noqa: PLC0415
-
+    mlcroissant = load_mlcroissant()
     logger = logging.getLogger("absl")  # it tells what is recommended, too
     level = logger.level
     logger.setLevel(logging.ERROR)
