@@ -49,7 +49,7 @@ setup: $(VENV)/.dev  ## the environment for working on the project
 
 vision: $(VENV)/.vision  ## torch and transformers too, for open-vocabulary boxes and their tests
 
-train: $(VENV)/.train  ## what trains students, and their tests
+train: $(VENV)/.train  ## what trains students and reads releases back, and their tests
 
 bench: $(VENV)/.dev  ## measurements, by hand
 	$(BIN)/python bench/stages.py
@@ -58,10 +58,12 @@ bench: $(VENV)/.dev  ## measurements, by hand
 	$(BIN)/python -m bench.operators
 	$(BIN)/python -m bench.training
 	$(BIN)/python -m bench.evaluation
+	$(BIN)/python -m bench.release
+	$(BIN)/python -m bench.viewer
 
 constraints:  ## write constraints.txt anew from the newest versions that pyproject.toml allows
 	rm -rf .venv-newest && $(PYTHON) -m venv .venv-newest
-	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,aws,vision,train,smollm2]'
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,aws,vision,train,smollm2,release]'
 	head -2 constraints.txt > constraints.new
 	.venv-newest/bin/python -m pip freeze --exclude-editable >> constraints.new
 	mv constraints.new constraints.txt && rm -rf .venv-newest
@@ -92,5 +94,5 @@ $(VENV)/.vision: $(VENV)/.dev
 	@touch $@
 
 $(VENV)/.train: $(VENV)/.vision
-	$(INSTALL) --editable '.[dev,aws,vision,train,smollm2]' --constraint constraints.txt
+	$(INSTALL) --editable '.[dev,aws,vision,train,smollm2,release]' --constraint constraints.txt
 	@touch $@
