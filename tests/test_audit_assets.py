@@ -69,7 +69,7 @@ def test_an_audit_tells_the_share_of_high_quality_beside_the_papers(
     assert run(instance, judged, "dialogue_audit", partition_key="tabmwp").success
     told = metadata(instance)
     assert (told["high_quality_share"], told["high_quality_from"]) == (1.0, 0.7)
-    assert told["high_quality_share_in_the_paper"] == "over 0.89"
+    assert told["high_quality_share_in_the_paper"] == "over 89 %"
     assert told["mean_score"] == pytest.approx((2 * 0.8 + 1.0) / 3, abs=1e-4)
     assert "| patient | 2 | 100.0% |\n| checks | 1 | 100.0% |" in told["judged"]
     assert "| visual integration | 0.900 |" in told["aspects"]
