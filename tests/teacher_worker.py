@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+# pyarrow asks for pandas at its first table; a fork that is killed soon after would never get over it.
+import pandas as pd  # noqa: F401
 import pytest
 
 from mmat_dagster.spending import Spending
