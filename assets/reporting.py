@@ -3,17 +3,13 @@
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
 
 import dagster as dg
-from tqdm import tqdm
 
+from assets.progress_bar import ProgressBar
 from mmat_dagster.progress import Progress, duration
 from mmat_dagster.spending import Spending
-from mmat_dagster.terminal import open_terminal
 
-# An event costs Dagster about 8 ms, so records are never logged one by one.
 LOG_EVERY_S = 5.0
 # Rates are those of the last half minute, or of the whole time where that is shorter.
 RATE_OVER_S = 30.0
@@ -48,52 +44,25 @@ class Rates:
         return None if total is None or made <= 0 else (total - done) * (now - self._begun_at) / made
 
 
-class Reporter:
-    """Shows how far a dataset has come; one bar per dataset, closed when the next one starts."""
+class Reporter(ProgressBar):
+    """Shows how far a dataset has come; one bar per dataset."""
 
     def __init__(self, log: dg.DagsterLogManager) -> None:
+        super().__init__("samples", LOG_EVERY_S)
         self._log = log
-        self._terminal = open_terminal()
-        self._bar: tqdm[Any] | None = None
-        self._label = ""
-        self._logged_at = time.monotonic()
-        self._rates = Rates(_begun_at=self._logged_at, _begun_done=0)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._close()
-        if self._terminal is not None:
-            self._terminal.close()
+        self._rates = Rates(_begun_at=time.monotonic(), _begun_done=0)
 
     def report(self, progress: Progress) -> None:
         """Take note of `progress`; show it where it is time to."""
         now = time.monotonic()
-        self._show_bar(progress, now)
+        label = f"{progress.dataset} of {progress.source}"
+        if label != self.label:
+            self._rates = Rates(_begun_at=now, _begun_done=progress.done)
+        self.show(label, progress.done, progress.total, lambda: self._postfix(progress))
         if progress.spending is not None:
             self._rates.look(now, progress.spending)
-        if now - self._logged_at >= LOG_EVERY_S:
-            self._logged_at = now
+        if self.is_time_to_log():
             self._log.info(line(progress, self._rates, now))
-
-    def _show_bar(self, progress: Progress, now: float) -> None:
-        label = f"{progress.dataset} of {progress.source}"
-        if self._bar is None or label != self._label:
-            self._close()
-            self._label, self._rates = label, Rates(_begun_at=now, _begun_done=progress.done)
-            self._bar = tqdm(
-                desc=label,
-                total=progress.total,
-                unit=" samples",
-                file=self._terminal,
-                disable=self._terminal is None,
-            )
-        if not self._bar.disable:
-            self._bar.set_postfix(self._postfix(progress), refresh=False)
-        self._bar.update(progress.done - self._bar.n)
 
     def _postfix(self, progress: Progress) -> dict[str, str]:
         if progress.files:
@@ -106,10 +75,6 @@ class Reporter:
             shown |= {"cached": share(spending)} if spending.prompt_tokens else {}
             shown |= {"spent": f"${spending.spent_usd:.2f}"} if spending.spent_usd is not None else {}
         return shown
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
 
 
 def line(progress: Progress, rates: Rates, now: float) -> str:
