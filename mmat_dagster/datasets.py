@@ -7,9 +7,9 @@ source folder -> source_qa -> rationales -> rr_dialogues -> orr_dialogues       
 from collections.abc import Mapping
 from typing import Any
 
+from mmat_dagster.chat.prompting import CHAT_CODE
 from mmat_dagster.fingerprints import code_fingerprint
 from mmat_dagster.schema import DatasetName, Dialogue, DialogueAudit, OrrDialogue, Rationale, Sample, SourceName
-from mmat_dagster.teachers.prompted import CHAT_CODE
 
 UPSTREAM: Mapping[DatasetName, DatasetName | None] = {
     "source_qa": None,

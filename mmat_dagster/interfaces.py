@@ -123,7 +123,24 @@ class RowError:
     detail: str
 
 
-class ChatModel(ABC):
+class Asked:
+    """Whoever is asked over a while, and may cost something: a chat model, and who asks one."""
+
+    @property
+    def spending(self) -> Spending | None:
+        """What asking has cost; None where that is nothing."""
+        return None
+
+    def session(self, label: str) -> AbstractAsyncContextManager[None]:
+        """Open it for work on `label` (`rationales of tabmwp`); at the end all that is under way is finished."""
+        return nullcontext()
+
+    async def tend_batches(self) -> tuple[BatchState, ...]:
+        """Submit, poll and collect what is open; return all batches, the oldest first."""
+        return ()
+
+
+class ChatModel(Asked, ABC):
     """A chat-completions model that answers in JSON."""
 
     @property
@@ -135,15 +152,6 @@ class ChatModel(ABC):
     @abstractmethod
     def version(self) -> str:
         """What decides its replies besides the messages: model and sampling parameters."""
-
-    @property
-    def spending(self) -> Spending | None:
-        """What asking has cost; None for a model that costs nothing."""
-        return None
-
-    def session(self, label: str) -> AbstractAsyncContextManager[None]:
-        """Open the model for requests about `label` (`rationales of tabmwp`); at the end all under way is finished."""
-        return nullcontext()
 
     def forecast(
         self,
@@ -157,10 +165,6 @@ class ChatModel(ABC):
     def quote(self, forecast: Forecast) -> Quote:
         """Return what the forecast calls will cost, and how long they will take."""
         return Quote()
-
-    async def tend_batches(self) -> tuple[BatchState, ...]:
-        """Submit, poll and collect what is open; return all batches, the oldest first."""
-        return ()
 
     @abstractmethod
     async def complete(
@@ -213,7 +217,7 @@ class Finding:
     thought: str
 
 
-class Teacher(ABC):
+class Teacher(Asked, ABC):
     """Writes the data: steps of reasoning towards the known answer, and what to correct in them."""
 
     @property
@@ -230,15 +234,6 @@ class Teacher(ABC):
         """The chat model that it asks; None for a teacher that asks none."""
         return None
 
-    @property
-    def spending(self) -> Spending | None:
-        """What asking has cost; None for a teacher that costs nothing."""
-        return None
-
-    def session(self, label: str) -> AbstractAsyncContextManager[None]:
-        """Open the teacher for work on `label`; at the end all that is under way is finished."""
-        return nullcontext()
-
     def forecast(
         self,
         sample: Sample,
@@ -252,10 +247,6 @@ class Teacher(ABC):
     def quote(self, forecast: Forecast) -> Quote:
         """Return what the forecast calls will cost, and how long they will take."""
         return Quote()
-
-    async def tend_batches(self) -> tuple[BatchState, ...]:
-        """Submit, poll and collect what is open; return all batches, the oldest first."""
-        return ()
 
     @abstractmethod
     async def next_step(self, sample: Sample, turns: Sequence[Turn], offered: Sequence[Operator]) -> Reply | Rejection:
@@ -284,7 +275,7 @@ class Judgement:
     raw_reply: str
 
 
-class Judge(ABC):
+class Judge(Asked, ABC):
     """Reads a finished dialogue beside its images and says how good it is; it need not be who wrote it."""
 
     @property
@@ -301,19 +292,6 @@ class Judge(ABC):
     def model(self) -> ChatModel | None:
         """The chat model that it asks, which may be the teacher's; None for a judge that asks none."""
         return None
-
-    @property
-    def spending(self) -> Spending | None:
-        """What asking has cost; None for a judge that costs nothing."""
-        return None
-
-    def session(self, label: str) -> AbstractAsyncContextManager[None]:
-        """Open the judge for work on `label`; at the end all that is under way is finished."""
-        return nullcontext()
-
-    async def tend_batches(self) -> tuple[BatchState, ...]:
-        """Submit, poll and collect what is open; return all batches, the oldest first."""
-        return ()
 
     @abstractmethod
     async def judge(self, dialogue: Dialogue) -> Judgement | RowError:

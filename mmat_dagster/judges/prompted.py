@@ -5,19 +5,16 @@ wrong with it and asked for once more.
 """
 
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict
 
 from mmat_dagster import prompts
-from mmat_dagster.chat.asking import ask, malformed, parse_json
+from mmat_dagster.chat.asking import malformed, parse_json
+from mmat_dagster.chat.prompting import CHAT_CODE, Prompting
 from mmat_dagster.chat.schemas import reply_schema
 from mmat_dagster.fingerprints import code_fingerprint
-from mmat_dagster.interfaces import ChatModel, ChatTurn, Judge, Judgement, Pictures, RowError
+from mmat_dagster.interfaces import ChatTurn, Judge, Judgement, Pictures, RowError
 from mmat_dagster.schema import Dialogue, Sample
-from mmat_dagster.spending import BatchState, Spending
-from mmat_dagster.teachers.prompted import CHAT_CODE
 from mmat_dagster.teachers.requests import render_context, render_dialogue, with_images
 
 PROMPTS = ("audit_judge", "audit_dialogue", "repair")
@@ -41,23 +38,8 @@ class JudgementReply(BaseModel):
 JUDGEMENT = reply_schema("judgement", JudgementReply)
 
 
-class PromptedJudge(Judge):
+class PromptedJudge(Prompting, Judge):
     """A judge over a chat model."""
-
-    def __init__(self, *, model: ChatModel, pictures: Pictures) -> None:
-        self._model = model
-        self._pictures = pictures
-        self._repaired = 0
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self._model.model_name
-
-    @property
-    def model(self) -> ChatModel:
-        """The model."""
-        return self._model
 
     @property
     def version(self) -> str:
@@ -67,27 +49,10 @@ class PromptedJudge(Judge):
         """
         return f"{self._model.version} prompts={prompts.fingerprint(*PROMPTS)} code={code_fingerprint(*CODE)}"
 
-    @property
-    def spending(self) -> Spending | None:
-        """What the model has cost, and how many replies had to be asked for again."""
-        spent = self._model.spending
-        return spent and replace(spent, repaired=self._repaired)
-
-    def session(self, label: str) -> AbstractAsyncContextManager[None]:
-        """Open the model."""
-        return self._model.session(label)
-
-    async def tend_batches(self) -> tuple[BatchState, ...]:
-        """Tend the model's batches."""
-        return await self._model.tend_batches()
-
     async def judge(self, dialogue: Dialogue) -> Judgement | RowError:
         """Ask for a judgement of `dialogue`."""
         messages = render_judgement(dialogue, self._pictures)
-        return await ask(self._model, messages, JUDGEMENT, parse_judgement, self._count_repair)
-
-    def _count_repair(self) -> None:
-        self._repaired += 1
+        return await self._ask(messages, JUDGEMENT, parse_judgement)
 
 
 def render_judgement(dialogue: Dialogue, pictures: Pictures) -> tuple[ChatTurn, ...]:

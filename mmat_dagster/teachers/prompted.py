@@ -9,17 +9,14 @@ Every call is a pair of pure functions, `render_` for the messages and `parse_` 
 A reply that cannot be used is told what is wrong with it and asked for once more.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
 
 from mmat_dagster import prompts, wire
-from mmat_dagster.chat.asking import ask
+from mmat_dagster.chat.prompting import CHAT_CODE, Prompting
 from mmat_dagster.fingerprints import code_fingerprint
-from mmat_dagster.interfaces import ChatModel, ChatTurn, Finding, Pictures, Reply, ReplySchema, RowError, Teacher
+from mmat_dagster.interfaces import ChatModel, Finding, Pictures, Reply, RowError, Teacher
 from mmat_dagster.schema import DatasetName, Observation, Rejection, Sample, Step, Transcript, Turn
-from mmat_dagster.spending import BatchState, Forecast, Quote, Spending
+from mmat_dagster.spending import Forecast, Quote
 from mmat_dagster.teachers.replies import (
     CALCULATION,
     PRETENCE,
@@ -50,8 +47,6 @@ PROMPTS: Mapping[DatasetName, tuple[str, ...]] = {
     ),
 }
 
-# What decides what is asked and how replies are read.
-CHAT_CODE = ("chat/asking.py", "chat/replies.py", "chat/requests.py", "chat/scaling.py", "chat/schemas.py")
 CODE = ("teachers/prompted.py", "teachers/replies.py", "teachers/requests.py", *CHAT_CODE)
 
 # What a forecast supposes, before the data tells: how many steps a rationale has, how long thoughts and results are
@@ -64,33 +59,13 @@ USUAL_TURN = Turn(
 )
 USUAL_END = Turn(step=Step(thought="what follows from all that was found so far " * 9, signal="end"))
 
-T = TypeVar("T")
 
-
-class PromptedTeacher(Teacher):
+class PromptedTeacher(Prompting, Teacher):
     """A teacher over a chat model; at most `max_turns` steps are asked for, and the prompts say so."""
 
     def __init__(self, *, model: ChatModel, pictures: Pictures, max_turns: int) -> None:
-        self._model = model
-        self._pictures = pictures
+        super().__init__(model=model, pictures=pictures)
         self._max_turns = max_turns
-        self._repaired = 0
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-        return self._model.model_name
-
-    @property
-    def model(self) -> ChatModel:
-        """The model."""
-        return self._model
-
-    @property
-    def spending(self) -> Spending | None:
-        """What the model has cost, and how many replies had to be asked for again."""
-        spent = self._model.spending
-        return spent and replace(spent, repaired=self._repaired)
 
     def version(self, dataset: DatasetName) -> str:
         """The model with its parameters, the turn limit, and the fingerprints of code and of the prompts for `dataset`.
@@ -99,10 +74,6 @@ class PromptedTeacher(Teacher):
         """
         names, code = PROMPTS.get(dataset, ()), code_fingerprint(*CODE)
         return f"{self._model.version} max_turns={self._max_turns} prompts={prompts.fingerprint(*names)} code={code}"
-
-    def session(self, label: str) -> AbstractAsyncContextManager[None]:
-        """Open the model."""
-        return self._model.session(label)
 
     def forecast(
         self, sample: Sample, offered: Sequence[Operator], *, is_mathematical: bool
@@ -126,10 +97,6 @@ class PromptedTeacher(Teacher):
     def quote(self, forecast: Forecast) -> Quote:
         """Return the model's quote."""
         return self._model.quote(forecast)
-
-    async def tend_batches(self) -> tuple[BatchState, ...]:
-        """Tend the model's batches."""
-        return await self._model.tend_batches()
 
     async def next_step(self, sample: Sample, turns: Sequence[Turn], offered: Sequence[Operator]) -> Reply | Rejection:
         """Ask for the step after `turns`."""
@@ -159,15 +126,6 @@ class PromptedTeacher(Teacher):
         messages = render_rewrite(sample, transcript, reason, self._pictures)
         thought = await self._ask(messages, REWRITE, parse_rewrite)
         return thought if isinstance(thought, RowError) else Finding(reason=reason, thought=thought)
-
-    async def _ask(
-        self, messages: Sequence[ChatTurn], schema: ReplySchema, parse: Callable[[str], T | RowError]
-    ) -> T | RowError:
-        """Return the parsed reply; one that cannot be used is told so and asked for once more."""
-        return await ask(self._model, messages, schema, parse, self._count_repair)
-
-    def _count_repair(self) -> None:
-        self._repaired += 1
 
 
 def reject(sample: Sample, stage: DatasetName, error: RowError) -> Rejection:
