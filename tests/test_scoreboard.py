@@ -302,7 +302,7 @@ def test_a_transcript_is_shown_on_a_page_as_it_was_written(store: LocalStore, pl
     (scored,) = examined(store, talks, replace(plan, variants=("rr",), limit=1))
     (answer,) = read_answers(store, scored.result)
     page = to_markdown(scored.result, answer)
-    assert "&lt;/OPERATOR&gt;" in page.partition("\n")[0]
+    assert r"\</OPERATOR\>" in page.partition("\n")[0]
     assert page.count("```") == 2 * len(answer.messages)
     assert max(map(len, page.splitlines()[1:])) <= 110
 

@@ -1,8 +1,8 @@
 """One answer as a person reads it: the question, every turn, what was read in the answer, and the verdict."""
 
-import html
 import textwrap
 
+from mmat_dagster import markdown
 from mmat_dagster.evaluation.results import Answer, Result
 
 # A verdict tells so much of what was read in an answer.
@@ -15,8 +15,7 @@ def to_markdown(result: Result, answer: Answer) -> str:
     """Return an answer for a page."""
     turns = [f"**{each.role}**\n\n{CODE}\n{_folded(each.content)}\n{CODE}" for each in answer.messages]
     head = f"{answer.item} of {result.title}, {result.variant}: {_verdict(answer)}"
-    # A page would take tags in an answer for its own.
-    return "\n\n".join([html.escape(head, quote=False).replace(CODE, "~~~"), *turns])
+    return "\n\n".join([markdown.literal(head), *turns])
 
 
 def to_text(result: Result, answer: Answer, width: int) -> str:
