@@ -165,20 +165,24 @@ def _execute_patiently(connection: sqlite3.Connection, statement: str) -> None:
             return
 
 
-def _postgresql_engine(url: sa.URL) -> sa.Engine:
+def postgresql_engine(url: sa.URL, **options: Any) -> sa.Engine:
+    """Return an engine for a database in PostgreSQL; raise LedgerError where its driver is not installed."""
     if url.drivername == "postgresql":  # which driver that means differs between releases of SQLAlchemy
         url = url.set(drivername="postgresql+psycopg2")
     try:
-        engine = sa.create_engine(
-            url,
-            connect_args=KEEPALIVE,
-            hide_parameters=True,
-            isolation_level="READ COMMITTED",  # every statement sees what was committed before: others' work too
-            pool_pre_ping=True,
-            pool_size=4,
-        )
+        return sa.create_engine(url, hide_parameters=True, **options)
     except (NoSuchModuleError, ModuleNotFoundError):
         raise LedgerError("a ledger in PostgreSQL needs its driver: pip install 'mmat-dagster[postgres]'") from None
+
+
+def _postgresql_engine(url: sa.URL) -> sa.Engine:
+    engine = postgresql_engine(
+        url,
+        connect_args=KEEPALIVE,
+        isolation_level="READ COMMITTED",  # every statement sees what was committed before: others' work too
+        pool_pre_ping=True,
+        pool_size=4,
+    )
 
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: Any, record: Any) -> None:  # noqa: ARG001

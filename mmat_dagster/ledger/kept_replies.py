@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from mmat_dagster.interfaces import LedgerError
 from mmat_dagster.ledger import tables
 from mmat_dagster.ledger.accounts import Paid
-from mmat_dagster.ledger.database import is_absent, ledger_url
+from mmat_dagster.ledger.database import is_absent, ledger_url, postgresql_engine
 from mmat_dagster.ledger.orders import unpack
 
 _R = tables.replies.c
@@ -98,7 +98,4 @@ def _engine(url: str) -> sa.Engine:
     if parsed.get_backend_name() == "sqlite":
         file = Path(str(parsed.database)).resolve().as_uri()
         return sa.create_engine(f"sqlite:///{file}?mode=ro&uri=true", hide_parameters=True)
-    if parsed.drivername == "postgresql":  # which driver that means differs between releases of SQLAlchemy
-        parsed = parsed.set(drivername="postgresql+psycopg2")
-    options = {"options": "-c default_transaction_read_only=on"}
-    return sa.create_engine(parsed, connect_args=options, hide_parameters=True)
+    return postgresql_engine(parsed, connect_args={"options": "-c default_transaction_read_only=on"})
