@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from assets.metadata import describe
 from assets.quality_plots import draw_audit
 from mmat_dagster import markdown, paper, parts
 from mmat_dagster.parts import Manifest
@@ -15,7 +16,6 @@ from mmat_dagster.pipeline import Built, Pipeline
 from mmat_dagster.reading import ASPECTS, to_markdown
 from mmat_dagster.schema import DialogueAudit
 from mmat_dagster.stages.audit import CHECKS
-from mmat_dagster.viewer.links import view_hint
 
 # The worst dialogues, for a person to look at.
 WORST = 5
@@ -51,8 +51,10 @@ def describe_audit(pipeline: Pipeline, built: Built, high_quality: float) -> dic
     """Return the metadata of one materialization of an audit."""
     manifest = built.manifest
     totals = _count(pipeline, manifest, high_quality)
+    plot = draw_audit(manifest, high_quality)
     share = {"high_quality_share": round(totals.high / totals.audited, 4)} if totals.audited else {}
     return {
+        **describe(pipeline, built),
         **share,
         "high_quality_from": high_quality,
         "high_quality_share_in_the_paper": paper.GOOD,
@@ -61,20 +63,8 @@ def describe_audit(pipeline: Pipeline, built: Built, high_quality: float) -> dic
         **({"aspects": dg.MetadataValue.md(_aspects(totals))} if totals.aspects else {}),
         "findings": dg.MetadataValue.md(_findings(manifest)),
         "worst": dg.MetadataValue.md(_worst(pipeline, manifest)),
-        **_plot(manifest, high_quality),
-        "viewer": dg.MetadataValue.md(view_hint(manifest.source)),
-        "rows_in": built.rows_in,
-        "rows_out": manifest.rows,
-        "parts": len(manifest.parts),
-        "parts_reused": built.reused_parts,
-        "location": dg.MetadataValue.path(pipeline.store.locate(parts.folder(manifest.dataset, manifest.source))),
-        "dagster/row_count": manifest.rows,
+        **({"plot": dg.MetadataValue.md(markdown.picture("plot", plot, "png"))} if plot else {}),
     }
-
-
-def _plot(manifest: Manifest, high_quality: float) -> dict[str, Any]:
-    plot = draw_audit(manifest, high_quality)
-    return {"plot": dg.MetadataValue.md(markdown.picture("plot", plot, "png"))} if plot else {}
 
 
 def _count(pipeline: Pipeline, manifest: Manifest, high_quality: float) -> Totals:
@@ -87,7 +77,7 @@ def _count(pipeline: Pipeline, manifest: Manifest, high_quality: float) -> Total
 
 def _judges(totals: Totals) -> str:
     rows = "".join(
-        f"| {judge} | {count:,} | {totals.high_of[judge] / count:.1%} |\n"
+        f"| {markdown.cell(judge)} | {count:,} | {totals.high_of[judge] / count:.1%} |\n"
         for judge, count in sorted(totals.judged.items(), key=lambda item: item[0] == CHECKS)
     )
     return f"| judged by | dialogues | of high quality |\n|---|---:|---:|\n{rows}" if rows else "none"
@@ -102,8 +92,7 @@ def _aspects(totals: Totals) -> str:
 
 def _findings(manifest: Manifest) -> str:
     found = {name.removeprefix("fails "): count for name, count in manifest.census.items() if name.startswith("fails ")}
-    rows = "".join(f"| {name} | {count:,} |\n" for name, count in sorted(found.items()))
-    return f"| does not hold | dialogues |\n|---|---:|\n{rows}" if rows else "every check holds of every dialogue"
+    return markdown.count_table("does not hold", found) if found else "every check holds of every dialogue"
 
 
 def _worst(pipeline: Pipeline, manifest: Manifest) -> str:

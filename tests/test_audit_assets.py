@@ -100,7 +100,7 @@ def test_findings_and_the_worst_dialogues_are_told(instance: dg.DagsterInstance,
     run(instance, work, "dialogue_audit", partition_key="tabmwp")
     told = metadata(instance)
     assert told["high_quality_share"] == pytest.approx(2 / 3, abs=1e-4)
-    assert "| answers_are_gold | 1 |" in told["findings"]
+    assert r"| answers\_are\_gold | 1 |" in told["findings"]
     assert "tabmwp/1 · score 0.20 · judge: checks" in told["worst"]
 
 
