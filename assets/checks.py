@@ -103,7 +103,7 @@ def _integrated(pipeline: Pipeline, source: SourceName) -> Iterator[Integrated] 
 def _made_from(pipeline: Pipeline, manifest: Manifest) -> Manifest | None:
     """Return the RR dialogues that ORR dialogues were made from; None where there are others now."""
     below = parts.read_manifest(pipeline.store, "rr_dialogues", manifest.source)
-    return below if below is not None and pipeline.is_made_from(manifest, below) else None
+    return below if below is not None and manifest.is_made_from(below) else None
 
 
 def _check(

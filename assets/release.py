@@ -1,6 +1,5 @@
 """Release: all dialogues that exist, as the files that trainers, hubs and people read."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import dagster as dg
 from assets.build import RUN_ERRORS
 from assets.integration import orr_dialogues
 from assets.partitions import OWNERS
+from assets.progress_bar import ProgressBar
 from assets.reflection import rr_dialogues
 from assets.release_config import ReleaseConfig
 from mmat_dagster.fingerprints import code_fingerprint
@@ -20,6 +20,7 @@ from mmat_dagster.release.provenance import Facts, code_versions, project_versio
 from mmat_dagster.release.publishing import CARD, Release, publish
 from mmat_dagster.release.tables import table
 from mmat_dagster.release.validation import BadRelease, validate
+from mmat_dagster.release.writing import Report
 from mmat_dagster.schema import SourceName
 
 LOG_EVERY_S = 5.0
@@ -46,7 +47,11 @@ def dataset_release(
     try:
         repository = config.repository or release_hub.repository
         plan = plan_release(pipeline, config, outlays, repository)
-        release, is_reused = publish(plan, pipeline.store_root, _reporter(context), validate)
+        for each in plan.data:
+            if each.has_old_audit:
+                context.log.warning(f"dialogue_audit of {each.source} is of other dialogues, and is left out")
+        with ProgressBar("dialogues", LOG_EVERY_S) as bar:
+            release, is_reused = publish(plan, pipeline.store_root, _reporter(context, bar), validate)
         folder = Path(pipeline.store.locate(release.prefix))
         pushed = release_hub.push(folder, repository) if repository else None
     except (BadRelease, PushFailed, ReleaseRefused, *RUN_ERRORS) as error:
@@ -103,14 +108,10 @@ def _benchmarks(pipeline: Pipeline, sources: list[SourceName]) -> dict[str, int]
     return {name: counts.items for name, counts in index.counts.items()} if index else {}
 
 
-def _reporter(context: dg.AssetExecutionContext) -> Any:
-    """Return what tells every few seconds how far a release is."""
-    told_at = time.monotonic()
-
+def _reporter(context: dg.AssetExecutionContext, bar: ProgressBar) -> Report:
     def report(source: SourceName, done: int, total: int) -> None:
-        nonlocal told_at
-        if time.monotonic() - told_at >= LOG_EVERY_S:
-            told_at = time.monotonic()
+        bar.show(f"dataset_release of {source}", done, total)
+        if bar.is_time_to_log():
             context.log.info(f"dataset_release: {done:,} of {total:,} dialogues of {source} written")
 
     return report

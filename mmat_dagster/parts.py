@@ -44,12 +44,16 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The parts of a dataset of one source; `key` is the fingerprint of everything that decided them."""
+    """The parts of a dataset of one source; `key` is the fingerprint of everything that decided them.
+
+    `made_from` is the fingerprint of the dataset that it stands on; None for samples, and where nobody wrote it down.
+    """
 
     dataset: DatasetName
     source: SourceName
     key: str
     parts: tuple[Part, ...]
+    made_from: str | None = None
 
     @property
     def rows(self) -> int:
@@ -70,6 +74,10 @@ class Manifest:
     def fingerprint(self) -> str:
         """What the dataset holds: equal for equal content, whatever built it."""
         return hashlib.sha256("\n".join(part.sha256 for part in self.parts).encode()).hexdigest()[:16]
+
+    def is_made_from(self, below: "Manifest") -> bool:
+        """Say whether this was made from that state of what it stands on, as far as it was written down."""
+        return self.made_from in (None, below.fingerprint)
 
 
 _MANIFEST = TypeAdapter(Manifest)

@@ -182,10 +182,6 @@ class Pipeline:
         tended = [*await self.teacher.tend_batches(), *(await self.judge.tend_batches() if self.judge else ())]
         return tuple(sorted({batch.id: batch for batch in tended}.values(), key=lambda batch: batch.created_at))
 
-    def is_made_from(self, manifest: Manifest, upstream: Manifest) -> bool:
-        """Say whether a dataset was made from this state of what it stands on, by the code as it is now."""
-        return manifest.key == self._key(manifest.dataset, manifest.source, upstream)
-
     @cached_property
     def pictures(self) -> PicturesOnDisk:
         """Where images are found."""
@@ -289,7 +285,13 @@ class Pipeline:
         done: Iterator[tuple[Part, bool]],
     ) -> Built:
         made = list(done)
-        manifest = Manifest(dataset=dataset, source=source, key=key, parts=tuple(part for part, _ in made))
+        manifest = Manifest(
+            dataset=dataset,
+            source=source,
+            key=key,
+            parts=tuple(part for part, _ in made),
+            made_from=upstream.fingerprint if upstream is not None else None,
+        )
         parts.publish(self.store, manifest)
         return _built(manifest, upstream, sum(is_reused for _, is_reused in made))
 

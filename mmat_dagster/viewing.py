@@ -16,7 +16,7 @@ from mmat_dagster.images import PicturesOnDisk, quiet_decoders
 from mmat_dagster.ledger.kept_replies import kept_replies
 from mmat_dagster.operators.looking import looks_at
 from mmat_dagster.schema import Rationale
-from mmat_dagster.stages.rationale import MAX_TURNS, REFLECTION_TURNS
+from mmat_dagster.stages.rationale import REFLECTION_TURNS
 from mmat_dagster.teachers.prompted import PromptedTeacher
 from mmat_dagster.viewer.app import Viewed, create_app
 from mmat_dagster.viewer.folder import ReadOnlyFolder
@@ -87,7 +87,9 @@ def find_exchanges(rationale: Rationale) -> Sequence[Exchange] | None:
         looks = looks_at(rationale.sample, pipeline.pictures)
         offered = tuple(operator for operator in pipeline.operators.values() if operator.offers(looks))
         model = KeptModel(asked.parameters, ledger.find)
-        teacher = PromptedTeacher(model=model, pictures=pipeline.pictures, max_turns=MAX_TURNS - REFLECTION_TURNS)
+        teacher = PromptedTeacher(
+            model=model, pictures=pipeline.pictures, max_turns=pipeline.settings.max_turns - REFLECTION_TURNS
+        )
         return replay(rationale, offered, teacher, model)
 
 

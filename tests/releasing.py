@@ -17,6 +17,7 @@ from mmat_dagster.release.plan import Choices, Plan, find_data
 from mmat_dagster.release.provenance import Facts
 from mmat_dagster.release.publishing import Release, publish
 from mmat_dagster.schema import Dialogue, DialogueAudit, ImageRef, OrrDialogue, SourceName
+from mmat_dagster.stages.audit import audit_by_checks
 from mmat_dagster.stages.integration import integrate
 from resources.store import LocalStore
 from tests.builders import SAMPLE
@@ -95,20 +96,7 @@ class Shop:
 
 def audited(record_id: str, score: float, source: SourceName) -> DialogueAudit:
     """Return an audit by checks, in which only the score matters."""
-    return DialogueAudit(
-        id=record_id,
-        source=source,
-        score=score,
-        reason="",
-        judge="checks",
-        coherence=None,
-        relevance=None,
-        accuracy=None,
-        completeness=None,
-        visual_integration=None,
-        findings=(),
-        raw_reply=None,
-    )
+    return replace(audit_by_checks(make_dialogue(SAMPLE), []), id=record_id, source=source, score=score)
 
 
 def ignore(source: SourceName, done: int, total: int) -> None:

@@ -17,6 +17,7 @@ from mmat_dagster.release.publishing import FOLDER, publish, read_release
 from mmat_dagster.release.writing import DROPPED
 from mmat_dagster.schema import Message
 from mmat_dagster.splits import is_held_out
+from tests.rebuilding import leave_behind
 from tests.releasing import Shop, contents, ignore, lines, stock
 
 ROWS = [(form, side) for form in ("rr", "orr") for side in ("train", "val")]
@@ -144,6 +145,20 @@ def test_a_release_whose_rows_were_rebuilt_meanwhile_is_refused(shop: Shop) -> N
     with pytest.raises(ReleaseRefused, match="orr_dialogues of tabmwp was rebuilt meanwhile"):
         publish(plan, shop.root / "store", ignore)
     assert read_release(shop.store) is None
+
+
+def test_orr_dialogues_of_other_rr_dialogues_are_refused_with_what_to_do(shop: Shop) -> None:
+    leave_behind(shop.root / "store", "orr_dialogues")
+    with pytest.raises(ReleaseRefused, match="materialize orr_dialogues --source tabmwp"):
+        shop.publish()
+
+
+def test_an_audit_of_other_dialogues_gives_no_scores(shop: Shop) -> None:
+    shop.audit({f"tabmwp/{number}": 0.9 for number in range(60)})
+    assert shop.publish().audited == 60
+    leave_behind(shop.root / "store", "dialogue_audit")
+    assert [data.has_old_audit for data in shop.plan().data] == [True]
+    assert shop.publish().audited == 0
 
 
 def test_an_empty_store_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -16,13 +16,14 @@ from starlette.testclient import TestClient
 
 from mmat_dagster.cli import run
 from mmat_dagster.interfaces import LedgerError, StoreError
-from mmat_dagster.schema import Rationale
+from mmat_dagster.schema import DatasetName, Rationale
 from mmat_dagster.viewer.app import Viewed, create_app
 from mmat_dagster.viewer.folder import ReadOnlyFolder
 from mmat_dagster.viewer.indexing import fill
 from mmat_dagster.viewer.library import Library
 from mmat_dagster.viewer.links import view_hint, view_link
 from mmat_dagster.viewer.replaying import Exchange
+from tests.rebuilding import leave_behind
 from tests.viewed_stores import BREAKING, LINK, SCRIPT, StoreOf, make_dialogue, shelve, write_dialogues, write_store
 
 BASE = "http://127.0.0.1:8765"
@@ -177,6 +178,17 @@ def test_a_dialogue_shows_its_turns_boxes_audit_and_orr_form(client: TestClient)
     assert page.count("<rect ") - 1 == 5
     assert "reads well" in page
     assert "You reason in one turn." in page
+
+
+@pytest.mark.parametrize(
+    ("dataset", "told"), [("dialogue_audit", "reads well"), ("orr_dialogues", "You reason in one turn.")]
+)
+def test_what_was_made_of_other_dialogues_is_not_shown(tmp_path: Path, dataset: DatasetName, told: str) -> None:
+    stored = write_store(tmp_path / "store")
+    with TestClient(create_app(stored.viewed), base_url=BASE) as client:
+        assert told in client.get("/dialogue", params={"id": "tabmwp/12"}).text
+        leave_behind(stored.root, dataset)
+        assert told not in client.get("/dialogue", params={"id": "tabmwp/12"}).text
 
 
 def test_neighbours_are_those_of_the_filter(client: TestClient) -> None:

@@ -26,6 +26,7 @@ from mmat_dagster.schema import (
     Transcript,
     Turn,
 )
+from mmat_dagster.stages.audit import audit_by_checks
 from mmat_dagster.stages.integration import integrate
 from mmat_dagster.viewer.app import Viewed
 from mmat_dagster.viewer.folder import ReadOnlyFolder
@@ -33,6 +34,7 @@ from resources.store import LocalStore
 from tests.builders import make_sample
 from tests.pictures import encoded, photo
 
+QUOTED = AuditFinding(check="no gold quoted", detail="thought 2 quotes it")
 SCRIPT = "<script>window.harmed = true; alert('harm')</script>"
 BREAKING = '"><img src=x onerror="window.harmed = true"> \' autofocus onfocus=alert(1) x="'
 LINK = "javascript:window.harmed=true"
@@ -128,19 +130,10 @@ def write_dialogues(root: Path, source: SourceName, dialogues: Sequence[Dialogue
 def write_audit(root: Path, source: SourceName, dialogues: Sequence[Dialogue], part_rows: int) -> None:
     """Write an audit of `dialogues`: scores of 0.5, 0.6, ... 0.9 in turn."""
     audits = [
-        DialogueAudit(
-            id=each.id,
-            source=source,
+        replace(
+            audit_by_checks(each, [QUOTED] if number % 5 == 0 else []),
             score=0.5 + (number % 5) / 10,
             reason=f"reads well, {SCRIPT}",
-            judge="checks",
-            coherence=None,
-            relevance=None,
-            accuracy=None,
-            completeness=None,
-            visual_integration=None,
-            findings=(AuditFinding(check="no gold quoted", detail="thought 2 quotes it"),) if number % 5 == 0 else (),
-            raw_reply=None,
         )
         for number, each in enumerate(dialogues)
     ]

@@ -8,7 +8,6 @@ from mmat_dagster import parts
 from mmat_dagster.interfaces import Store
 from mmat_dagster.parts import Manifest
 from mmat_dagster.release.columns import Column, pc
-from mmat_dagster.schema import SourceName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +30,6 @@ class Scores:
 
 
 NO_SCORES = Scores(table=pa.table({"id": pa.array([], pa.string()), "score": pa.array([], pa.float64()), "judge": []}))
-
-
-def find_audit(store: Store, source: SourceName) -> Manifest | None:
-    """Return the audit of a source's dialogues, or None where there is none."""
-    return parts.read_manifest(store, "dialogue_audit", source)
 
 
 def read_scores(store: Store, audit: Manifest | None) -> Scores:

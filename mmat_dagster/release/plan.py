@@ -9,7 +9,6 @@ import orjson
 from mmat_dagster.fingerprints import code_fingerprint, fingerprint
 from mmat_dagster.interfaces import Pictures, Store
 from mmat_dagster.parts import Manifest, read_manifest
-from mmat_dagster.release.audits import find_audit
 from mmat_dagster.release.provenance import Facts
 from mmat_dagster.schema import DatasetName, SourceName
 
@@ -40,12 +39,16 @@ class Choices:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceData:
-    """What the store holds of one source; `losses` are the manifests of what its dialogues stand on, too."""
+    """What the store holds of one source; `below` are the manifests of what its dialogues stand on, for their losses.
+
+    An audit of other dialogues than these is left out, and `has_old_audit` says so.
+    """
 
     source: SourceName
     dialogues: dict[Form, Manifest]
     below: tuple[Manifest, ...] = ()
     audit: Manifest | None = None
+    has_old_audit: bool = False
 
     @property
     def manifests(self) -> tuple[Manifest, ...]:
@@ -76,20 +79,31 @@ class Plan:
 
 
 def find_data(store: Store, sources: Sequence[SourceName] = get_args(SourceName)) -> tuple[SourceData, ...]:
-    """Return what there is of each source; a source without RR dialogues is none."""
+    """Return what there is of each source; a source without RR dialogues is none.
+
+    Raises ReleaseRefused where ORR dialogues were made from other RR dialogues than there are now.
+    """
     return tuple(filter(None, (_find_source(store, source) for source in sources)))
 
 
 def _find_source(store: Store, source: SourceName) -> SourceData | None:
-    found = {form: read_manifest(store, dataset, source) for form, dataset in DATASETS.items()}
-    if found["rr"] is None:
+    rr, orr = (read_manifest(store, DATASETS[form], source) for form in FORMS)
+    if rr is None:
         return None
+    if orr is not None and not orr.is_made_from(rr):
+        raise ReleaseRefused(
+            f"orr_dialogues of {source} were made from other RR dialogues than there are now. Run first: "
+            f"python -m mmat_dagster materialize orr_dialogues --source {source}"
+        )
+    audit = read_manifest(store, "dialogue_audit", source)
+    is_old = audit is not None and not audit.is_made_from(rr)
     below = (read_manifest(store, dataset, source) for dataset in ("source_qa", "rationales"))
     return SourceData(
         source=source,
-        dialogues={form: manifest for form, manifest in found.items() if manifest is not None},
+        dialogues={"rr": rr} if orr is None else {"rr": rr, "orr": orr},
         below=tuple(manifest for manifest in below if manifest is not None),
-        audit=find_audit(store, source),
+        audit=None if is_old else audit,
+        has_old_audit=is_old,
     )
 
 

@@ -55,12 +55,12 @@ class Library:
 
     def audits(self, source: SourceName) -> tuple[Part, ...]:
         """Return the parts of a source's audit."""
-        manifest = self.manifest(AUDIT, source)
-        return manifest.parts if manifest else ()
+        audit = self._beside(AUDIT, source)
+        return audit.parts if audit else ()
 
     def dialogue(self, place: Place) -> Dialogue | None:
         """Return the dialogue at `place`."""
-        part = self._part(RR, place)
+        part = _part(self.manifest(RR, place.source), place)
         return None if part is None else self._record(RR, place.source, part, place.row, Dialogue)
 
     def find(self, source: SourceName, record_id: str, near: int | None = None) -> Place | None:
@@ -169,10 +169,13 @@ class Library:
                 for at, part in enumerate(manifest.parts):
                     yield Place(manifest.source, at), part
 
-    def _part(self, dataset: DatasetName, place: Place) -> Part | None:
-        manifest = self.manifest(dataset, place.source)
-        is_there = manifest is not None and place.part < len(manifest.parts)
-        return manifest.parts[place.part] if is_there and manifest else None
+    def _beside(self, dataset: DatasetName, source: SourceName) -> Manifest | None:
+        """Return a dataset that belongs to the RR dialogues that there are now: made from them, or they from it."""
+        dialogues, other = self.manifest(RR, source), self.manifest(dataset, source)
+        if dialogues is None or other is None:
+            return None
+        belongs = dialogues.is_made_from(other) if dataset == "rationales" else other.is_made_from(dialogues)
+        return other if belongs else None
 
     def _entries(self, place: Place, part: Part, start: int, count: int) -> list[Entry]:
         scores = self.scores(place.source, place.part)
@@ -183,7 +186,7 @@ class Library:
 
     def _sibling(self, dataset: DatasetName, place: Place, record_id: str, record: type[Record]) -> Record | None:
         """Return the record of the same id in a dataset whose parts are made of the same parts."""
-        part = self._part(dataset, place)
+        part = _part(self._beside(dataset, place.source), place)
         if part is None:
             return None
         column = "sample.id" if dataset == "rationales" else "id"
@@ -222,3 +225,7 @@ class Library:
 
 def _counted(part: Part, lost: Lost) -> int:
     return sum(part.rejected.values()) if lost.reason is None else part.rejected.get(lost.reason, 0)
+
+
+def _part(manifest: Manifest | None, place: Place) -> Part | None:
+    return manifest.parts[place.part] if manifest is not None and place.part < len(manifest.parts) else None
