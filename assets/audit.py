@@ -7,7 +7,7 @@ from pydantic import Field
 
 from assets.audit_metadata import describe_audit
 from assets.build import BuildConfig, build
-from assets.partitions import OWNERS, SOURCES
+from assets.partitions import OWNERS, SOURCES, TEACHER_POOL
 from assets.reflection import rr_dialogues
 from mmat_dagster.datasets import code_version
 from mmat_dagster.pipeline import Built, Pipeline
@@ -36,6 +36,7 @@ class AuditConfig(BuildConfig):
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="audit",
     kinds={"openai", "parquet"},
+    pool=TEACHER_POOL,
     owners=OWNERS,
     code_version=code_version("dialogue_audit"),
 )

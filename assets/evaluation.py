@@ -51,7 +51,7 @@ def benchmark_scores(
 ) -> dg.MaterializeResult[None]:
     """How good base, ORR and RR students are: the official scores of benchmarks, with intervals and significance."""
     tools = Toolbox(operators=pipeline.operators, retriever=pipeline.search.over(None), look=pipeline.look)
-    board = Board(store=pipeline.store, store_root=pipeline.store_root, host=student_host, tools=tools)
+    board = Board(store=pipeline.store, host=student_host, tools=tools)
     folder = pipeline.settings.benchmarks or Path("benchmarks")
     failures = [
         f"{mixture}: {failure}"

@@ -1,4 +1,4 @@
-"""The partitions: one per source dataset for the data assets, one per mixture of them for the checkpoints."""
+"""What the assets share: partitions (a source each, or a mixture of them), owners, and the teacher's pool."""
 
 from typing import get_args
 
@@ -14,3 +14,5 @@ IN_MIXTURES = dg.StaticPartitionMapping(
     {source: {name for name, sources in SOURCES_OF.items() if source in sources} for source in get_args(SourceName)}
 )
 OWNERS = ["team:data"]
+# What may ask the teacher: an instance can bound how many such runs go on at once (docs/deploy.md).
+TEACHER_POOL = "teacher"

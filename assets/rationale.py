@@ -4,7 +4,7 @@ import dagster as dg
 
 from assets.build import BuildConfig, build
 from assets.foundation import source_qa
-from assets.partitions import OWNERS, SOURCES
+from assets.partitions import OWNERS, SOURCES, TEACHER_POOL
 from mmat_dagster.datasets import code_version
 from mmat_dagster.pipeline import Pipeline
 
@@ -15,6 +15,7 @@ from mmat_dagster.pipeline import Pipeline
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="rationale",
     kinds={"openai", "parquet"},
+    pool=TEACHER_POOL,
     owners=OWNERS,
     code_version=code_version("rationales"),
 )

@@ -6,7 +6,7 @@ import dagster as dg
 
 from assets.build import BuildConfig, build
 from assets.checks import ChecksConfig, check_rr, specs
-from assets.partitions import OWNERS, SOURCES
+from assets.partitions import OWNERS, SOURCES, TEACHER_POOL
 from assets.rationale import rationales
 from mmat_dagster.datasets import code_version
 from mmat_dagster.pipeline import Pipeline
@@ -18,6 +18,7 @@ from mmat_dagster.pipeline import Pipeline
     backfill_policy=dg.BackfillPolicy.single_run(),
     group_name="reflection",
     kinds={"openai", "parquet"},
+    pool=TEACHER_POOL,
     owners=OWNERS,
     code_version=code_version("rr_dialogues"),
 )

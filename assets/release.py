@@ -1,6 +1,5 @@
 """Release: all dialogues that exist, as the files that trainers, hubs and people read."""
 
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -12,12 +11,13 @@ from assets.progress_bar import ProgressBar
 from assets.reflection import rr_dialogues
 from assets.release_config import ReleaseConfig
 from mmat_dagster.fingerprints import code_fingerprint
+from mmat_dagster.interfaces import Store
 from mmat_dagster.pipeline import Pipeline
 from mmat_dagster.release.hub import PushFailed, ReleaseHub
 from mmat_dagster.release.ledger import ReadOutlays
 from mmat_dagster.release.plan import CODE, Plan, ReleaseRefused, find_data
 from mmat_dagster.release.provenance import Facts, code_versions, project_version, prompt_hashes, purposes
-from mmat_dagster.release.publishing import CARD, Release, publish
+from mmat_dagster.release.publishing import CARD, Release, local_folder, publish
 from mmat_dagster.release.tables import table
 from mmat_dagster.release.validation import BadRelease, validate
 from mmat_dagster.release.writing import Report
@@ -51,14 +51,16 @@ def dataset_release(
             if each.has_old_audit:
                 context.log.warning(f"dialogue_audit of {each.source} is of other dialogues, and is left out")
         with ProgressBar("dialogues", LOG_EVERY_S) as bar:
-            release, is_reused = publish(plan, pipeline.store_root, _reporter(context, bar), validate)
-        folder = Path(pipeline.store.locate(release.prefix))
-        pushed = release_hub.push(folder, repository) if repository else None
+            release, is_reused = publish(plan, _reporter(context, bar), validate)
+        pushed = release_hub.push(local_folder(pipeline.store, release), repository) if repository else None
     except (BadRelease, PushFailed, ReleaseRefused, *RUN_ERRORS) as error:
         raise dg.Failure(description=str(error), allow_retries=False) from error
-    context.log.info(f"{folder}: {release.splits}, {release.dropped:,} left out" + ", as before" * is_reused)
+    context.log.info(
+        f"{pipeline.store.locate(release.prefix)}: {release.splits}, {release.dropped:,} left out"
+        + ", as before" * is_reused
+    )
     return dg.MaterializeResult(
-        metadata=describe_release(release, folder, pushed, is_reused=is_reused),
+        metadata=describe_release(pipeline.store, release, pushed, is_reused=is_reused),
         data_version=dg.DataVersion(release.fingerprint),
     )
 
@@ -78,7 +80,7 @@ def plan_release(pipeline: Pipeline, config: ReleaseConfig, outlays: ReadOutlays
     return Plan(store=pipeline.store, pictures=pipeline.pictures, data=data, choices=config.choices(), facts=facts)
 
 
-def describe_release(release: Release, folder: Path, pushed: str | None, *, is_reused: bool) -> dict[str, Any]:
+def describe_release(store: Store, release: Release, pushed: str | None, *, is_reused: bool) -> dict[str, Any]:
     """Return what the Dagster UI shows of a release."""
     rows = [
         (part.source, part.part, part.licence, f"{part.rr:,}", f"{part.orr:,}", f"{part.images:,}")
@@ -86,9 +88,9 @@ def describe_release(release: Release, folder: Path, pushed: str | None, *, is_r
     ]
     head = ("source", "part", "licence", "RR", "ORR", "images")
     counts = {f"{form}_{side}": count for form, sides in release.splits.items() for side, count in sides.items()}
-    card = (folder / CARD).read_text("utf-8").split("---\n", 2)[-1]
+    card = store.read(f"{release.prefix}/{CARD}").decode().split("---\n", 2)[-1]
     return {
-        "location": dg.MetadataValue.path(folder),
+        "location": dg.MetadataValue.path(store.locate(release.prefix)),
         "dagster/row_count": sum(counts.values()),
         **counts,
         "images": release.images,

@@ -97,9 +97,7 @@ def _train_mixture(work: Work, mixture: str) -> None:
     order = work.config.order(work.checkpoint, mixture, work.student)
     manifests, passed_over = _datasets(work, order)
     run = make_run(work.pipeline, order, manifests, work.executor.world_size)
-    trained = obtain_checkpoint(
-        work.pipeline.store, work.pipeline.store_root, order, run, partial(work.executor.train, work.context)
-    )
+    trained = obtain_checkpoint(work.pipeline.store, order, run, partial(work.executor.train, work.context))
     _record(work, trained, manifests, passed_over)
 
 

@@ -23,6 +23,7 @@ from mmat_dagster.operators.observation import MAX_CHARS
 from mmat_dagster.schema import Step
 from mmat_dagster.scoring.benchmark import Item
 from mmat_dagster.tools import Failed, Look, Operator, Passage, Retriever, Sight
+from resources.store import LocalStore
 from tests.chat_server import Body
 from tests.teacher_server import Behaviour, TeacherServer
 from tests.teacher_server_brain import text_of
@@ -80,7 +81,7 @@ class NoSearch(Retriever):
 
 def make_questions(folder: Path, first: int, count: int) -> list[Question]:
     """Return the questions `first`, `first` + 1, ..., with a picture each, that is drawn where it is not there yet."""
-    shelf = ImageShelf(folder)
+    shelf = ImageShelf(LocalStore(root=str(folder)))
     prepared = [prepare(_item(folder, number), shelf) for number in range(first, first + count)]
     return [each for each in prepared if isinstance(each, Question)]
 

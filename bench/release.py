@@ -144,7 +144,7 @@ def run_release(folder: Path) -> None:
 
     store, root = LocalStore(root=str(folder / "store")), folder / "store"
     pictures = PicturesOnDisk(source_root=folder / "sources", store_root=root)
-    publish(Plan(store=store, pictures=pictures, data=find_data(store)), root, tell_nobody)
+    publish(Plan(store=store, pictures=pictures, data=find_data(store)), tell_nobody)
 
 
 def tell_nobody(source: object, done: int, total: int) -> None:

@@ -57,7 +57,6 @@ def ground(name: str, folder: Path, **settings: Any) -> int:
             source=cast("SourceName", name),
             folder=folder,
             store=LocalStore(root=store),
-            store_root=Path(store),
             settings=SourceSettings(**settings),
         )
         made = source.make(source.key(source.state()), lambda _: None)

@@ -61,7 +61,6 @@ def run_engine(folder: Path) -> None:
     pipeline = Pipeline(
         sources=folder,
         store=LocalStore(root=str(store)),
-        store_root=store,
         teacher=AnnotationsTeacher(),
         operators={"ocr": EndlessOcr()},
         search=ToldRetriever(),

@@ -73,7 +73,6 @@ def _write_dialogues(folder: Path) -> None:
     pipeline = Pipeline(
         sources=folder / "sources",
         store=LocalStore(root=str(store)),
-        store_root=store,
         teacher=AnnotationsTeacher(),
         operators={"ocr": EndlessOcr()},
         search=ToldRetriever(),

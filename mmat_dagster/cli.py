@@ -188,15 +188,15 @@ def _batches(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from resources.store import LocalStore  # noqa: PLC0415
+    from resources.stores import open_store  # noqa: PLC0415
 
     environment = read_environment(os.environ)
-    store = LocalStore(root=str(environment.store))
+    store = open_store(environment)
     shown = [_show_source(store, source, options) for source in options.source or SOURCES]
     if not any(shown):
         return _fail(
-            f"There is nothing to show: {environment.store} holds no {options.dataset} that match. Build them with: "
-            f"python -m mmat_dagster materialize {options.dataset}"
+            f"There is nothing to show: {environment.store_location} holds no {options.dataset} that match. "
+            f"Build them with: python -m mmat_dagster materialize {options.dataset}"
         )
     return 0
 
@@ -204,12 +204,12 @@ def _show(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:  # noqa: ARG001
     # pandas and Dagster take a second each to import, and most commands do not need them.
     from mmat_dagster.frames import status_frame  # noqa: PLC0415
-    from resources.store import LocalStore  # noqa: PLC0415
+    from resources.stores import open_store  # noqa: PLC0415
 
     environment = read_environment(os.environ)
-    status = status_frame(LocalStore(root=str(environment.store)))
+    status = status_frame(open_store(environment))
     if status.empty:
-        return _fail(f"{environment.store} holds no dataset yet. Build one with: {BUILD_FIRST}")
+        return _fail(f"{environment.store_location} holds no dataset yet. Build one with: {BUILD_FIRST}")
     print(status.to_string(na_rep="-", formatters={"reasons": "  {}".format}, justify="right"))
     return 0
 
@@ -249,14 +249,14 @@ def _printed(record: Readable | Rejection, is_json: bool) -> str:
 
 def _scores(options: argparse.Namespace) -> int:
     from mmat_dagster.scoreboards import print_scores  # noqa: PLC0415
-    from resources.store import LocalStore  # noqa: PLC0415
+    from resources.stores import open_store  # noqa: PLC0415
 
-    return print_scores(LocalStore(root=str(read_environment(os.environ).store)), options.mixture)
+    return print_scores(open_store(read_environment(os.environ)), options.mixture)
 
 
 def _answers(options: argparse.Namespace) -> int:
     from mmat_dagster.scoreboards import Wanted, print_answers  # noqa: PLC0415
-    from resources.store import LocalStore  # noqa: PLC0415
+    from resources.stores import open_store  # noqa: PLC0415
 
     wanted = Wanted(
         mixture=options.mixture,
@@ -268,7 +268,7 @@ def _answers(options: argparse.Namespace) -> int:
         only_failed=options.failed,
         as_json=options.json,
     )
-    return print_answers(LocalStore(root=str(read_environment(os.environ).store)), wanted)
+    return print_answers(open_store(read_environment(os.environ)), wanted)
 
 
 def _export(options: argparse.Namespace) -> int:

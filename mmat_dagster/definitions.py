@@ -25,7 +25,8 @@ from assets import (  # noqa: E402
 from mmat_dagster.environment import read_environment  # noqa: E402
 from resources.deployments import DEPLOYMENTS  # noqa: E402
 
-RESOURCES = DEPLOYMENTS["local"](read_environment(os.environ))
+_ENVIRONMENT = read_environment(os.environ)
+RESOURCES = DEPLOYMENTS[_ENVIRONMENT.deployment](_ENVIRONMENT)
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules(

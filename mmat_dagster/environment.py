@@ -1,7 +1,10 @@
 """The environment variables that configure a deployment, read in one place.
 
+MMAT_DEPLOYMENT   local (default), aws: a bucket and PostgreSQL, or cluster: several machines and PostgreSQL
 MMAT_SOURCES      folder with one sub-folder per source; unset: the generated sample corpus
-MMAT_STORE        folder for parts, manifests and images; default ./data/store
+MMAT_STORE        folder for parts, manifests and images, or s3://bucket/prefix; default ./data/store
+MMAT_MIRROR       of a store in a bucket: the folder of this machine for what is used of it, and for caches;
+                  default ./data/mirror/bucket/prefix
 MMAT_TEACHER      annotations (default, offline) or gpt4o
 MMAT_MODEL        the chat model's name; default the GPT-4o snapshot
 MMAT_LIMIT        at most so many records of each source, for a first look
@@ -63,6 +66,8 @@ from mmat_dagster.schema import LeakPolicy
 from mmat_dagster.training.spec import BadRun
 from mmat_dagster.training.students import find_student
 
+DeploymentName = Literal["local", "aws", "cluster"]
+DEPLOYMENTS: dict[str, DeploymentName] = {name: name for name in get_args(DeploymentName)}
 TeacherName = Literal["annotations", "gpt4o"]
 ModeName = Literal["chat", "batch"]
 MODES: dict[str, ModeName] = {"chat": "chat", "batch": "batch"}
@@ -86,11 +91,16 @@ class BadEnvironment(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """What the environment says."""
+    """What the environment says.
 
+    `store` is the store's folder on this machine: the store itself, or the mirror of the one in `bucket`.
+    """
+
+    deployment: DeploymentName
     sources: Path
     is_sample: bool
     store: Path
+    bucket: str | None
     teacher: TeacherName
     model: str | None
     base_url: str | None
@@ -138,16 +148,33 @@ class Environment:
     hub_repository: str | None
     has_hub_token: bool
 
+    @property
+    def has_shared_ledger(self) -> bool:
+        """Say whether the ledger is, or is to be, in PostgreSQL, which other machines can reach."""
+        return self.ledger.startswith("postgresql") or self.deployment != "local"
+
+    @property
+    def has_default_operator_cache(self) -> bool:
+        """Say whether nobody named a cache of what operators saw."""
+        return self.operator_cache == _cache("", self.store)
+
+    @property
+    def store_location(self) -> str:
+        """The store as a person knows it: an absolute path, or a bucket's URL."""
+        return self.bucket or str(self.store.absolute())
+
 
 def read_environment(variables: Mapping[str, str]) -> Environment:
     """Return the settings that `variables` hold; raise BadEnvironment where one cannot be used."""
     sources = variables.get("MMAT_SOURCES", "").strip()
     benchmarks = variables.get("MMAT_BENCHMARKS", "").strip()
-    store = Path(variables.get("MMAT_STORE", "").strip() or DATA / "store").expanduser()
+    store, bucket = _store(variables)
     return Environment(
+        deployment=_deployment(variables),
         sources=Path(sources).expanduser() if sources else sample_folder(),
         is_sample=not sources,
         store=store,
+        bucket=bucket,
         teacher=_teacher(variables.get("MMAT_TEACHER", "").strip() or "annotations"),
         model=variables.get("MMAT_MODEL", "").strip() or None,
         base_url=variables.get("OPENAI_BASE_URL", "").strip() or None,
@@ -200,6 +227,34 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
 def sample_folder() -> Path:
     """Return where this version's sample corpus lies; another version's lies elsewhere."""
     return DATA / "sample" / code_fingerprint("corpus/*.py", "corpus/*.jsonl")
+
+
+def _deployment(variables: Mapping[str, str]) -> DeploymentName:
+    name = variables.get("MMAT_DEPLOYMENT", "").strip() or "local"
+    if name not in DEPLOYMENTS:
+        raise BadEnvironment(f"MMAT_DEPLOYMENT is {name!r}; it may be {', '.join(DEPLOYMENTS)}")
+    # What is not set is asked for when a run begins: definitions load without it.
+    store, ledger = (variables.get(each, "").strip() for each in ("MMAT_STORE", "MMAT_LEDGER"))
+    if name == "aws" and store and not store.startswith("s3://"):
+        raise BadEnvironment(f"MMAT_DEPLOYMENT is aws, and MMAT_STORE is {store!r}: set it to s3://bucket/prefix")
+    if name != "local" and ledger and not ledger.startswith("postgresql"):
+        raise BadEnvironment(
+            f"MMAT_DEPLOYMENT is {name}, and MMAT_LEDGER is no PostgreSQL: machines that do not share what was paid "
+            "pay it again"
+        )
+    return DEPLOYMENTS[name]
+
+
+def _store(variables: Mapping[str, str]) -> tuple[Path, str | None]:
+    place = variables.get("MMAT_STORE", "").strip()
+    mirror = variables.get("MMAT_MIRROR", "").strip()
+    scheme, mark, rest = place.partition("://")
+    if not mark:
+        return Path(place or DATA / "store").expanduser(), None
+    names = rest.strip("/").split("/")
+    if scheme != "s3" or not names[0] or {"", ".", ".."} & {*names}:
+        raise BadEnvironment(f"MMAT_STORE is {place!r}; it may be a folder, or s3://bucket/prefix")
+    return Path(mirror).expanduser() if mirror else DATA.joinpath("mirror", *names), f"s3://{'/'.join(names)}"
 
 
 def _teacher(name: str) -> TeacherName:

@@ -15,7 +15,7 @@ from mmat_dagster.export.image_files import ImageFiles
 from mmat_dagster.export.totals import Totals
 from mmat_dagster.export.trainer import TRAIN, VALIDATION, Recipe, choose_student
 from mmat_dagster.export.writing import DROPPED, Export, write_export
-from mmat_dagster.images import PicturesOnDisk
+from mmat_dagster.images import PicturesOnDisk, StoredPictures
 from mmat_dagster.interfaces import Store
 from mmat_dagster.parts import Manifest
 from mmat_dagster.processes import terminable
@@ -23,7 +23,7 @@ from mmat_dagster.release.lines import NAMES
 from mmat_dagster.release.plan import ReleaseRefused
 from mmat_dagster.schema import SourceName
 from mmat_dagster.training.spec import BadRun, TrainingFormat
-from resources.store import LocalStore
+from resources.stores import open_store
 
 INTERRUPTED = 130
 ROW = "{:<14} {:<18} {:>10} {:>10}  {}"
@@ -64,9 +64,8 @@ def export(order: Order) -> int:
 
 def _export(order: Order) -> Totals:
     environment = read_environment(os.environ)
-    store = LocalStore(root=str(environment.store))
+    store = open_store(environment)
     trainer = EXPORTERS[order.trainer]
-    roots = (order.release, order.release) if order.release else (environment.sources, environment.store)
     recipe = Recipe(
         name=f"mmat_{order.form}",
         student=choose_student(trainer, order.student, order.template),
@@ -79,7 +78,9 @@ def _export(order: Order) -> Totals:
         store=store,
         manifests=[] if order.release else _manifests(order, store),
         images=ImageFiles(
-            pictures=PicturesOnDisk(source_root=roots[0], store_root=roots[1]),
+            pictures=PicturesOnDisk(source_root=order.release, store_root=order.release)
+            if order.release
+            else StoredPictures(source_root=environment.sources, store=store),
             is_hashed=order.checks_images,
         ),
         val_share=order.val_share,

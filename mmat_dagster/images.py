@@ -1,16 +1,14 @@
 """Images: are they sound, where do they lie, and the shelf for those that come as bytes.
 
-`images/<aa>/<sha256>.<ext>` below the store's root, `aa` being the first two digits of the hash.
+`images/<aa>/<sha256>.<ext>` in the store, `aa` being the first two digits of the hash.
 """
 
 import hashlib
 import io
-import os
 import struct
-import tempfile
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import IO
 
 from PIL import Image, UnidentifiedImageError
 
-from mmat_dagster.interfaces import Pictures
+from mmat_dagster.interfaces import Pictures, Store
 from mmat_dagster.schema import ImageRef, SourceName
 
 # More pixels than any photo or scan of the sources has; a small file can unpack into a memory-eating "bomb".
@@ -126,9 +124,9 @@ def _examine(file: IO[bytes], sha256: str, closely: Examination) -> Examined:
 
 @dataclass(frozen=True)
 class ImageShelf:
-    """Keeps images by content below `root`: the same bytes lie there once."""
+    """Keeps images in a store by their content: the same bytes lie there once."""
 
-    root: Path
+    store: Store
 
     @staticmethod
     def name(sha256: str, suffix: str) -> str:
@@ -136,12 +134,9 @@ class ImageShelf:
         return f"images/{sha256[:2]}/{sha256}.{suffix}"
 
     def put(self, data: bytes, suffix: str) -> str:
-        """Store `data` and return its path relative to the root; a reader never sees half a file."""
+        """Return the key at which `data` lies when the store is settled."""
         name = self.name(hashlib.sha256(data).hexdigest(), suffix)
-        path = self.root / name
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write_atomically(path, data)
+        self.store.put_soon(name, data)
         return name
 
 
@@ -157,20 +152,29 @@ class PicturesOnDisk(Pictures):
         return (self.source_root / source if image.home == "source" else self.store_root) / image.path
 
 
+@dataclass(frozen=True, kw_only=True)
+class StoredPictures(Pictures):
+    """Finds images below `source_root`, which holds one folder per source, and on the shelf of `store`."""
+
+    source_root: Path
+    store: Store
+
+    def locate(self, source: SourceName, image: ImageRef) -> Path:
+        """Return the local file of `image`; one that the store has not got is where it would be."""
+        if image.home == "source":
+            return self.source_root / source / image.path
+        try:
+            return self.store.fetch(image.path)
+        except FileNotFoundError:
+            return self.store.mirror / image.path
+
+    def bring(self, images: Iterable[ImageRef]) -> None:
+        """Have the shelf's images here, several at once."""
+        self.store.bring(image.path for image in images if image.home == "store")
+
+
 def _check_size(width: int, height: int) -> None:
     if width < 1 or height < 1:
         raise UnreadableImage(f"{width}x{height} pixels")
     if width * height > PIXEL_LIMIT:
         raise UnreadableImage(f"{width}x{height} pixels are more than {PIXEL_LIMIT:,}")
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -1,7 +1,7 @@
 """What the outside implements for the engine: a handful of abstract classes, each with one reason to exist."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +26,17 @@ from mmat_dagster.tools import Operator
 class Store(ABC):
     """Keeps files by key (`rr_dialogues/tabmwp/manifest.json`): a folder here, a bucket elsewhere."""
 
+    @property
+    @abstractmethod
+    def mirror(self) -> Path:
+        """A folder of this machine, laid out like the store: the store itself, or a copy of what was used of it here.
+
+        What can be made again (caches, indexes) and what is being made lies there too.
+        """
+
     @abstractmethod
     def locate(self, key: str) -> str:
-        """Return the path or URI at which a person finds `key`."""
+        """Return the path or URI at which a person finds `key`; of the whole store for an empty one."""
 
     @abstractmethod
     def exists(self, key: str) -> bool:
@@ -47,8 +55,43 @@ class Store(ABC):
         """Put a copy of the local file `path` at `key`, like `write`, without holding it in memory."""
 
     @abstractmethod
+    def put_all(self, files: Mapping[str, Path]) -> None:
+        """Put many files, by key, like `put`; several at once. One that lies in the mirror at its key stays there."""
+
+    @abstractmethod
+    def put_soon(self, key: str, data: bytes) -> None:
+        """Put `data`, which `key` names for good (an image by its hash), at `key` by the time that `settle` returns.
+
+        Nothing is done where it is there.
+        """
+
+    @abstractmethod
+    def settle(self) -> None:
+        """Wait for all that is to be put soon; raise StoreError where any of it could not be."""
+
+    @abstractmethod
+    def fetch(self, key: str) -> Path:
+        """Return a file of this machine with the bytes of `key`, whose content never changes; see `read`."""
+
+    @abstractmethod
+    def bring(self, keys: Iterable[str]) -> None:
+        """Have `fetch` find `keys` without a delay: several at once. Of what is not there nothing is said."""
+
+    @abstractmethod
     def list_keys(self, prefix: str) -> list[str]:
         """Return the keys directly below `prefix`, in order."""
+
+    @abstractmethod
+    def list_folders(self, prefix: str) -> list[str]:
+        """Return the prefixes directly below `prefix`, in order."""
+
+    @abstractmethod
+    def walk(self, prefix: str) -> Iterator[str]:
+        """Yield all keys below `prefix`, however deep: for a release or a checkpoint, never for all images."""
+
+    @abstractmethod
+    def delete_below(self, prefix: str) -> None:
+        """Remove all keys below `prefix`."""
 
     @abstractmethod
     def delete(self, key: str) -> None:
@@ -69,6 +112,9 @@ class Pictures(ABC):
     @abstractmethod
     def locate(self, source: SourceName, image: ImageRef) -> Path:
         """Return the local file of `image`."""
+
+    def bring(self, images: Iterable[ImageRef]) -> None:  # noqa: B027
+        """Have `locate` find `images` without a delay, as far as they are there."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from mmat_dagster.census import census
 from mmat_dagster.datasets import CODE, RECORDS, UPSTREAM, label
 from mmat_dagster.fanout import map_in_order, run_to_the_end, take
 from mmat_dagster.fingerprints import code_fingerprint, fingerprint
-from mmat_dagster.images import PicturesOnDisk
+from mmat_dagster.images import StoredPictures
 from mmat_dagster.interfaces import Judge, ReplyPending, Store, Teacher
 from mmat_dagster.operators.looking import LookFunction, look_anew
 from mmat_dagster.parts import Manifest, Part
@@ -47,6 +47,8 @@ from mmat_dagster.tools import Operator, Retriever, SearchEngine
 TELL_EVERY_S = 2.0
 # So many records go on behind one whose reply stalls; a part of them is in memory anyway.
 LEAST_WINDOW = 1000
+# The images of so many records are brought to this machine together.
+BROUGHT_AT_ONCE = 64
 
 
 class RepliesPending(Exception):
@@ -100,6 +102,11 @@ class _Stage:
     tools: Sequence[Operator | Retriever] = ()
     over: "Callable[[Manifest], _Stage] | None" = None
 
+    @property
+    def sees(self) -> bool:
+        """Whether it looks at the images."""
+        return bool(self.tools) or (self.asks is not None and self.asks.model is not None)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
@@ -107,7 +114,6 @@ class Pipeline:
 
     sources: Path
     store: Store
-    store_root: Path
     teacher: Teacher
     operators: Mapping[str, Operator]
     search: SearchEngine
@@ -183,9 +189,9 @@ class Pipeline:
         return tuple(sorted({batch.id: batch for batch in tended}.values(), key=lambda batch: batch.created_at))
 
     @cached_property
-    def pictures(self) -> PicturesOnDisk:
+    def pictures(self) -> StoredPictures:
         """Where images are found."""
-        return PicturesOnDisk(source_root=self.sources, store_root=self.store_root)
+        return StoredPictures(source_root=self.sources, store=self.store)
 
     def source_parts(self, source: SourceName) -> SourceParts:
         """Return how the samples of `source` are made."""
@@ -193,7 +199,6 @@ class Pipeline:
             source=source,
             folder=self.sources / source,
             store=self.store,
-            store_root=self.store_root,
             settings=self.settings,
         )
 
@@ -274,7 +279,14 @@ class Pipeline:
         upstream = UPSTREAM[stage.dataset]
         assert upstream is not None
         for part in below:
-            yield from parts.read_part(self.store, parts.folder(upstream, source), part.name, stage.reads)
+            records = parts.read_part(self.store, parts.folder(upstream, source), part.name, stage.reads)
+            if not stage.sees:
+                yield from records
+                continue
+            for start in range(0, len(records), BROUGHT_AT_ONCE):
+                chunk = records[start : start + BROUGHT_AT_ONCE]
+                self.pictures.bring(image for record in chunk for image in _sample(record).images)
+                yield from chunk
 
     def _publish(
         self,
@@ -423,3 +435,7 @@ def _made(part: Part | None) -> Part:
 def _built(manifest: Manifest, upstream: Manifest | None, reused_parts: int) -> Built:
     rows_in = upstream.rows if upstream is not None else manifest.rows + manifest.rejected.total()
     return Built(manifest=manifest, rows_in=rows_in, upstream=upstream, reused_parts=reused_parts)
+
+
+def _sample(record: Sample | Rationale | Dialogue) -> Sample:
+    return record if isinstance(record, Sample) else record.sample

@@ -20,7 +20,7 @@ from mmat_dagster.schema import DatasetName, SourceName
 from mmat_dagster.scoreboards import print_scores
 from mmat_dagster.training.checkpoints import Checkpoint, read_current
 from mmat_dagster.training.mixtures import CheckpointName
-from resources.store import LocalStore
+from resources.stores import open_store
 
 INTERRUPTED = "DagsterExecutionInterruptedError"
 RELEASE = "dataset_release"
@@ -37,7 +37,7 @@ def materialize(
     is told; with `wait_s` it is looked at every so many seconds, and built on as its batches end.
     """
     environment = _read_environment()
-    print(ROW.format("source", "accepted", "rejected", f"{dataset} in {environment.store.absolute()}"), flush=True)
+    print(ROW.format("source", "accepted", "rejected", f"{dataset} in {environment.store_location}"), flush=True)
     # The instance that `dagster asset materialize` and `dagster dev` use: DAGSTER_HOME, else ./dagster.yaml.
     with get_possibly_temporary_instance_for_cli() as instance:
         outcomes = {source: _materialize_source(instance, environment, dataset, source, is_named) for source in sources}
@@ -58,7 +58,7 @@ def train(checkpoint: CheckpointName, mixtures: Sequence[str]) -> int:
     What is missing of their dialogues is built first.
     """
     environment = _read_environment()
-    title = f"{checkpoint} in {environment.store.absolute()}"
+    title = f"{checkpoint} in {environment.store_location}"
     print(ROW.format("mixture", "steps", "loss", title), flush=True)
     with get_possibly_temporary_instance_for_cli() as instance:
         are_trained = [_train_mixture(instance, environment, checkpoint, mixture) for mixture in mixtures]
@@ -68,7 +68,7 @@ def train(checkpoint: CheckpointName, mixtures: Sequence[str]) -> int:
 def examine(mixtures: Sequence[str]) -> int:
     """Score the students of each of `mixtures`, one run each, and print what came of it; return the exit code."""
     environment = _read_environment()
-    print(f"benchmark_scores in {environment.store.absolute()}", flush=True)
+    print(f"benchmark_scores in {environment.store_location}", flush=True)
     with get_possibly_temporary_instance_for_cli() as instance:
         are_examined = [_examine_mixture(instance, environment, mixture) for mixture in mixtures]
     return 0 if all(are_examined) else 1
@@ -84,7 +84,7 @@ def release(config: Mapping[str, object]) -> int:
             run_config={"ops": {RELEASE: {"config": dict(config)}}, **QUIET},
             raise_on_error=False,
         )
-    made = read_release(LocalStore(root=str(environment.store))) if result.success else None
+    made = read_release(open_store(environment)) if result.success else None
     print(_released(environment, made) if made else _failure(result, RELEASE), flush=True)
     return 0 if made else 1
 
@@ -95,7 +95,7 @@ def _released(environment: Environment, made: Release) -> str:
         for form, sides in made.splits.items()
     )
     left_out = f"; {made.dropped:,} left out, each named in dropped.jsonl" if made.dropped else ""
-    return f"{splits}; over {made.images:,} images{left_out}\n{(environment.store / made.prefix).absolute()}"
+    return f"{splits}; over {made.images:,} images{left_out}\n{open_store(environment).locate(made.prefix)}"
 
 
 def _examine_mixture(instance: dg.DagsterInstance, environment: Environment, mixture: str) -> bool:
@@ -103,7 +103,7 @@ def _examine_mixture(instance: dg.DagsterInstance, environment: Environment, mix
     if not result.success:
         print(_failure(result, mixture), flush=True)
         return False
-    return print_scores(LocalStore(root=str(environment.store)), mixture) == 0
+    return print_scores(open_store(environment), mixture) == 0
 
 
 def _read_environment() -> Environment:
@@ -117,7 +117,7 @@ def _train_mixture(
     instance: dg.DagsterInstance, environment: Environment, checkpoint: CheckpointName, mixture: str
 ) -> bool:
     result = _execute(instance, [checkpoint], mixture)
-    trained = read_current(LocalStore(root=str(environment.store)), checkpoint, mixture) if result.success else None
+    trained = read_current(open_store(environment), checkpoint, mixture) if result.success else None
     print(_trained(trained) if trained else _failure(result, mixture), flush=True)
     return trained is not None
 
@@ -160,7 +160,7 @@ def _materialize_source(
 
 
 def _success(environment: Environment, dataset: DatasetName, source: SourceName) -> str:
-    store = LocalStore(root=str(environment.store))
+    store = open_store(environment)
     manifests = [parts.read_manifest(store, each, source) for each in chain(dataset)]
     rejected = sum((manifest.rejected for manifest in manifests if manifest), Counter[str]())
     last = manifests[-1]

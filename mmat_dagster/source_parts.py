@@ -55,12 +55,11 @@ class SourceSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceParts:
-    """The source in `folder`, on its way into the store whose local folder is `store_root`."""
+    """The source in `folder`, on its way into the store."""
 
     source: SourceName
     folder: Path
     store: Store
-    store_root: Path
     settings: SourceSettings
 
     def state(self, tell: Callable[[int], None] = lambda _: None) -> str:
@@ -115,6 +114,7 @@ class SourceParts:
             with quiet_decoders():
                 kept, lost = tally.split(foundation.ground(records))
             counts = foundation.take_census() | census(kept)
+            self.store.settle()  # a part's images are there before the part is
             return parts.write_part(self.store, f"{self._prefix}/{name}", kept, lost, Sample, counts), False
         tally.add(finished)
         foundation.remember(parts.read_part(self.store, self._prefix, name, Sample))
@@ -129,7 +129,7 @@ class SourceParts:
         pool = opened.enter_context(ThreadPoolExecutor(threads, "images")) if threads > 1 else None
         return Foundation(
             images=ImageExaminer(self.folder, book, closely, pool),
-            shelf=ImageShelf(self.store_root),
+            shelf=ImageShelf(self.store),
             rules=Rules(allow_non_commercial=settings.allow_non_commercial, leaks=settings.leaks),
             guard=guard,
             ahead=AHEAD * threads if pool else 1,
@@ -154,7 +154,7 @@ class SourceParts:
         return fingerprint([rules(), state])
 
     def _book(self, name: str) -> AbstractContextManager[FileBook]:
-        return open_book(self.store_root / "files" / f"{name}.sqlite")
+        return open_book(self.store.mirror / "files" / f"{name}.sqlite")
 
     @property
     def _prefix(self) -> str:

@@ -12,7 +12,8 @@ from types import FrameType
 import uvicorn
 
 from mmat_dagster.environment import Environment, read_environment
-from mmat_dagster.images import PicturesOnDisk, quiet_decoders
+from mmat_dagster.images import StoredPictures, quiet_decoders
+from mmat_dagster.interfaces import Store
 from mmat_dagster.ledger.kept_replies import kept_replies
 from mmat_dagster.operators.looking import looks_at
 from mmat_dagster.schema import Rationale
@@ -44,7 +45,7 @@ def view(viewing: Viewing) -> int:
             f"from elsewhere by `ssh -L {viewing.port}:127.0.0.1:{viewing.port} ...`"
         )
     environment = read_environment(os.environ)
-    if not environment.store.is_dir():
+    if environment.bucket is None and not environment.store.is_dir():
         return _fail(f"there is no store at {environment.store}: set MMAT_STORE, or build one with `make demo`")
     try:
         listener = _listen(viewing)
@@ -57,12 +58,22 @@ def view(viewing: Viewing) -> int:
 
 def viewed(environment: Environment, cache: Path | None) -> Viewed:
     """Return what a deployment's viewer shows."""
+    store = _store(environment)
     return Viewed(
-        store=ReadOnlyFolder(environment.store),
-        pictures=PicturesOnDisk(source_root=environment.sources, store_root=environment.store),
+        store=store,
+        pictures=StoredPictures(source_root=environment.sources, store=store),
         index=index_file(environment.store, cache),
         find_exchanges=find_exchanges,
     )
+
+
+def _store(environment: Environment) -> Store:
+    if environment.bucket is None:
+        return ReadOnlyFolder(environment.store)
+    # Dagster and boto3 take seconds to import, and a folder needs neither.
+    from resources.stores import open_store  # noqa: PLC0415
+
+    return open_store(environment)
 
 
 def find_exchanges(rationale: Rationale) -> Sequence[Exchange] | None:

@@ -9,6 +9,7 @@ from mmat_dagster.corpus import encyclopedia
 from mmat_dagster.environment import (
     CHECKS_JUDGE,
     TEACHER_JUDGE,
+    DeploymentName,
     Environment,
     InferenceName,
     SearchName,
@@ -27,7 +28,7 @@ from resources.outlays import LedgerOutlays
 from resources.own_passages import OwnPassagesFirst
 from resources.pipeline import PipelineResource
 from resources.search import BM25Search
-from resources.store import LocalStore
+from resources.stores import StoreResource, open_bucket, open_store
 from resources.student_hosts import EndpointHost, TransformersHost, VllmHost
 from resources.students import StudentResource
 from resources.teachers import AnnotationsTeacherResource, PromptedTeacherResource
@@ -39,7 +40,20 @@ SERVING = "serving"
 
 def local(environment: Environment) -> dict[str, Any]:
     """Everything on this machine: needs no key, no network and no accelerator unless the teacher does."""
-    store = LocalStore(root=str(environment.store))
+    return _resources(environment, open_store(environment, _locks(environment)))
+
+
+def cluster(environment: Environment) -> dict[str, Any]:
+    """Several machines: a store that all of them reach, be it a folder or a bucket, and a ledger in PostgreSQL."""
+    return _resources(environment, open_store(environment, _locks(environment)))
+
+
+def aws(environment: Environment) -> dict[str, Any]:
+    """Machines of a cloud: the store in a bucket, and a ledger in PostgreSQL."""
+    return _resources(environment, open_bucket(environment, _locks(environment)))
+
+
+def _resources(environment: Environment, store: StoreResource) -> dict[str, Any]:
     tools = operators(environment)
     executor = LocalTrainingExecutor(**given(processes=environment.train_processes))
     return {
@@ -48,8 +62,7 @@ def local(environment: Environment) -> dict[str, Any]:
             sources=str(environment.sources),
             is_sample=environment.is_sample,
             store=store,
-            store_root=store.root,
-            teacher=TEACHERS[environment.teacher](environment),
+            teacher=TEACHERS[environment.teacher](environment, store),
             operators=gathered(tuple(tools)),
             operator_cache=operator_cache(environment),
             search=SEARCHES[environment.search](environment),
@@ -73,17 +86,15 @@ def local(environment: Environment) -> dict[str, Any]:
     }
 
 
-def _annotations(environment: Environment) -> dg.ConfigurableResource[Teacher]:  # noqa: ARG001
+def _annotations(environment: Environment, store: StoreResource) -> dg.ConfigurableResource[Teacher]:  # noqa: ARG001
     return AnnotationsTeacherResource()
 
 
-def _gpt4o(environment: Environment) -> dg.ConfigurableResource[Teacher]:
+def _gpt4o(environment: Environment, store: StoreResource) -> dg.ConfigurableResource[Teacher]:
     # Without a key the model says what to do when it is first asked; an EnvVar that is not set would say less.
     key = dg.EnvVar("OPENAI_API_KEY") if environment.has_key else ""
     model = _chat_model(environment, api_key=key, **given(model=environment.model, base_url=environment.base_url))
-    return PromptedTeacherResource(
-        chat_model=model, sources=str(environment.sources), store_root=str(environment.store)
-    )
+    return PromptedTeacherResource(chat_model=model, sources=str(environment.sources), store=store)
 
 
 def judge(environment: Environment) -> dg.ConfigurableResource[JudgeMaker]:
@@ -164,18 +175,24 @@ def _endpoint(environment: Environment, executor: LocalTrainingExecutor) -> dg.C
 
 def _ledger(environment: Environment) -> Any:
     # A ledger's URL may hold a password: Dagster reads it when a run starts, and shows the variable's name.
-    return dg.EnvVar("MMAT_LEDGER") if environment.names_ledger else environment.ledger
+    is_shared = environment.names_ledger or environment.has_shared_ledger
+    return dg.EnvVar("MMAT_LEDGER") if is_shared else environment.ledger
+
+
+def _locks(environment: Environment) -> dg.EnvVar | None:
+    return dg.EnvVar("MMAT_LEDGER") if environment.has_shared_ledger else None
 
 
 def operator_cache(environment: Environment) -> OperatorCache:
     """Return the cache of what operators saw."""
     # A URL may hold a password: Dagster reads it when a run starts, and shows the variable's name.
-    return OperatorCache(
-        url=dg.EnvVar("MMAT_OPERATOR_CACHE") if environment.names_operator_cache else environment.operator_cache
-    )
+    if environment.names_operator_cache:
+        return OperatorCache(url=dg.EnvVar("MMAT_OPERATOR_CACHE"))
+    shares = environment.bucket and environment.has_shared_ledger and environment.has_default_operator_cache
+    return OperatorCache(url=dg.EnvVar("MMAT_LEDGER") if shares else environment.operator_cache)
 
 
-TEACHERS: Mapping[TeacherName, Callable[[Environment], dg.ConfigurableResource[Teacher]]] = {
+TEACHERS: Mapping[TeacherName, Callable[[Environment, StoreResource], dg.ConfigurableResource[Teacher]]] = {
     "annotations": _annotations,
     "gpt4o": _gpt4o,
 }
@@ -189,4 +206,8 @@ HOSTS: Mapping[InferenceName, Callable[[Environment, LocalTrainingExecutor], dg.
     "vllm": _vllm,
     "endpoint": _endpoint,
 }
-DEPLOYMENTS: Mapping[str, Callable[[Environment], dict[str, Any]]] = {"local": local}
+DEPLOYMENTS: Mapping[DeploymentName, Callable[[Environment], dict[str, Any]]] = {
+    "local": local,
+    "aws": aws,
+    "cluster": cluster,
+}

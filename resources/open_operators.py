@@ -13,6 +13,7 @@ from mmat_dagster.operators.scene_graph_caption import SceneGraphCaption
 from mmat_dagster.tools import Look, Operator, OperatorUnavailable
 from resources.deployments import TEACHERS, operator_cache
 from resources.operators import OPERATORS, made_over, operators
+from resources.stores import open_store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ def open_operators(environment: Environment, names: Sequence[str]) -> Iterator[O
         known = "it is off: see MMAT_OPERATORS" if absent in OPERATORS else f"there are {', '.join(OPERATORS)}"
         raise BadEnvironment(f"there is no operator {absent!r}: {known}")
     chosen = {name: resources[name] for name in names}
-    cache, teacher = operator_cache(environment), TEACHERS[environment.teacher](environment)
+    cache, teacher = operator_cache(environment), TEACHERS[environment.teacher](environment, open_store(environment))
     with dg.build_resources({**chosen, "cache": cache, "teacher": teacher}) as opened:
         made = {name: made_over(getattr(opened, name), opened.teacher) for name in names}
         yield OpenOperators(operators=made, look=opened.cache)

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from mmat_dagster import parts
 from mmat_dagster.corpus import ensure_corpus
-from mmat_dagster.images import PicturesOnDisk
+from mmat_dagster.images import StoredPictures
 from mmat_dagster.interfaces import JudgeMaker, OperatorMaker, Store, Teacher
 from mmat_dagster.operators.looking import LookFunction
 from mmat_dagster.pipeline import Pipeline, Settings
@@ -26,7 +26,6 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
     sources: str = Field(description="The folder with one sub-folder per source.")
     is_sample: bool = Field(default=False, description="Fill `sources` with the generated sample corpus first.")
     store: dg.ResourceDependency[Store]
-    store_root: str = Field(description="The folder of the store, which holds images taken out of Parquet.")
     teacher: dg.ResourceDependency[Teacher]
     operators: dg.ResourceDependency[dict[str, Operator | OperatorMaker]]
     operator_cache: dg.ResourceDependency[LookFunction]
@@ -58,11 +57,10 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
         sources = Path(self.sources)
         if self.is_sample:
             ensure_corpus(sources, SAMPLE_RECORDS)
-        pictures = PicturesOnDisk(source_root=sources, store_root=Path(self.store_root))
+        pictures = StoredPictures(source_root=sources, store=self.store)
         return Pipeline(
             sources=sources,
             store=self.store,
-            store_root=Path(self.store_root),
             teacher=self.teacher,
             operators={name: made_over(operator, self.teacher) for name, operator in self.operators.items()},
             look=self.operator_cache,

@@ -4,7 +4,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +22,11 @@ class LocalStore(dg.ConfigurableResource[Store], Store):
     """Files below one folder; every file is written beside its place and renamed into it."""
 
     root: str = Field(description="The folder that holds the datasets' parts and manifests.")
+
+    @property
+    def mirror(self) -> Path:
+        """Return the store's own folder."""
+        return Path(self.root)
 
     def locate(self, key: str) -> str:
         """Return the absolute path of `key`."""
@@ -45,6 +50,31 @@ class LocalStore(dg.ConfigurableResource[Store], Store):
         with path.open("rb") as original, self._writable(key) as file:
             shutil.copyfileobj(original, file, COPIED_AT_ONCE)
 
+    def put_all(self, files: Mapping[str, Path]) -> None:
+        """Put one after the other; a disk does nothing faster for being asked by several."""
+        for key, path in files.items():
+            if path != self._path(key):
+                self.put(key, path)
+
+    def put_soon(self, key: str, data: bytes) -> None:
+        """Write it at once. It is not forced to disk: whoever reads an image checks its hash."""
+        if not self._path(key).is_file():
+            with self._writable(key, is_forced=False) as file:
+                file.write(data)
+
+    def settle(self) -> None:
+        """Return: all of it is there."""
+
+    def fetch(self, key: str) -> Path:
+        """Return the file itself."""
+        path = self._path(key)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} does not exist")
+        return path
+
+    def bring(self, keys: Iterable[str]) -> None:
+        """Return: all of it is here."""
+
     def list_keys(self, prefix: str) -> list[str]:
         """Return the files directly below the folder `prefix`."""
         folder = self._path(prefix)
@@ -52,9 +82,26 @@ class LocalStore(dg.ConfigurableResource[Store], Store):
             return []
         return sorted(f"{prefix}/{path.name}" for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
 
+    def list_folders(self, prefix: str) -> list[str]:
+        """Return the folders directly below the folder `prefix`."""
+        folder = self._path(prefix)
+        if not folder.is_dir():
+            return []
+        return sorted(f"{prefix}/{path.name}" for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+
+    def walk(self, prefix: str) -> Iterator[str]:
+        """Yield all files below the folder `prefix`."""
+        for path in sorted(self._path(prefix).rglob("*")):
+            if path.is_file():
+                yield path.relative_to(self.root).as_posix()
+
     def delete(self, key: str) -> None:
         """Remove the file."""
         self._path(key).unlink(missing_ok=True)
+
+    def delete_below(self, prefix: str) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self._path(prefix), ignore_errors=True)
 
     @contextmanager
     def exclusive(self, prefix: str) -> Iterator[None]:
@@ -73,7 +120,7 @@ class LocalStore(dg.ConfigurableResource[Store], Store):
         return Path(self.root) / key
 
     @contextmanager
-    def _writable(self, key: str) -> Iterator[BinaryIO]:
+    def _writable(self, key: str, *, is_forced: bool = True) -> Iterator[BinaryIO]:
         """Open a temporary file that is at `key` when the block ends without an error, and gone otherwise."""
         path = self._path(key)
         with self._telling():
@@ -83,7 +130,8 @@ class LocalStore(dg.ConfigurableResource[Store], Store):
                 with os.fdopen(descriptor, "wb") as file:
                     yield file
                     file.flush()
-                    os.fsync(file.fileno())
+                    if is_forced:
+                        os.fsync(file.fileno())
                 Path(temporary).chmod(0o644)
                 Path(temporary).replace(path)
             except BaseException:

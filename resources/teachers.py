@@ -5,8 +5,8 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from mmat_dagster.images import PicturesOnDisk
-from mmat_dagster.interfaces import ChatModel, Teacher
+from mmat_dagster.images import StoredPictures
+from mmat_dagster.interfaces import ChatModel, Store, Teacher
 from mmat_dagster.stages.rationale import MAX_TURNS, REFLECTION_TURNS
 from mmat_dagster.teachers.annotations import AnnotationsTeacher
 from mmat_dagster.teachers.prompted import PromptedTeacher
@@ -25,7 +25,7 @@ class PromptedTeacherResource(dg.ConfigurableResource[Teacher]):
 
     chat_model: dg.ResourceDependency[ChatModel]
     sources: str = Field(description="The folder with one sub-folder per source.")
-    store_root: str = Field(description="The folder of the store, which holds images taken out of Parquet.")
+    store: dg.ResourceDependency[Store]
     max_turns: int = Field(
         default=MAX_TURNS,
         gt=REFLECTION_TURNS,
@@ -34,5 +34,5 @@ class PromptedTeacherResource(dg.ConfigurableResource[Teacher]):
 
     def create_resource(self, context: dg.InitResourceContext) -> Teacher:  # noqa: ARG002
         """Return the teacher."""
-        pictures = PicturesOnDisk(source_root=Path(self.sources), store_root=Path(self.store_root))
+        pictures = StoredPictures(source_root=Path(self.sources), store=self.store)
         return PromptedTeacher(model=self.chat_model, pictures=pictures, max_turns=self.max_turns - REFLECTION_TURNS)

@@ -14,6 +14,7 @@ from mmat_dagster.interfaces import ChatModel, ChatReply, ChatTurn, ReplySchema,
 from mmat_dagster.reasoning import Toolbox
 from mmat_dagster.scoring.benchmark import Item
 from mmat_dagster.tools import Operator, Passage
+from resources.store import LocalStore
 from tests.fakes import ToldOperator, ToldRetriever
 
 PASSAGE = Passage(id="p1", title="Sand", text="Sand is sold by the ton.")
@@ -39,7 +40,7 @@ def make_question(folder: Path, **changes: object) -> Question:
     picture = folder / "table.png"
     if not picture.exists():
         Image.new("RGB", (20, 10), "white").save(picture)
-    prepared = prepare(make_item(**{"images": (picture,), **changes}), ImageShelf(folder))
+    prepared = prepare(make_item(**{"images": (picture,), **changes}), ImageShelf(LocalStore(root=str(folder))))
     assert isinstance(prepared, Question)
     return prepared
 

@@ -60,7 +60,6 @@ def build_corpus(folder: Path, records: int = 3) -> Path:
     work = Pipeline(
         sources=folder / "sources",
         store=LocalStore(root=str(folder / "store")),
-        store_root=folder / "store",
         teacher=CallingTeacher(),
         operators={"ocr": TirelessOcr()},
         search=ToldRetriever(),

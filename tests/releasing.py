@@ -87,7 +87,7 @@ class Shop:
 
     def publish(self, facts: Facts | None = None, **choices: Any) -> Release:
         """Release all that is there."""
-        return publish(self.plan(facts, **choices), self.root / "store", ignore)[0]
+        return publish(self.plan(facts, **choices), ignore)[0]
 
     def folder(self, release: Release) -> Path:
         """Return where a release lies."""

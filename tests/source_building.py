@@ -49,7 +49,6 @@ def build_source_qa(
     work = Pipeline(
         sources=root,
         store=store,
-        store_root=root / "store",
         teacher=AnnotationsTeacher(),
         operators={},
         search=ToldRetriever(),

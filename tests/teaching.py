@@ -159,7 +159,6 @@ def make_pipeline(job: Job, teach: Callable[[ChatModel, Pictures], PromptedTeach
     return Pipeline(
         sources=Path(job.sources),
         store=LocalStore(root=str(store)),
-        store_root=store,
         teacher=teach(model, PicturesOnDisk(source_root=Path(job.sources), store_root=store)),
         operators={"ocr": InstantOcr()},
         search=ToldRetriever(),

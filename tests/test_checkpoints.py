@@ -64,7 +64,7 @@ def never(job: TrainingJob) -> Outcome:
 def obtain(
     store: LocalStore, train: Callable[[TrainingJob], Outcome], run: TrainingRun | None = None, order: Order = ORDER
 ) -> Trained:
-    return obtain_checkpoint(store, Path(store.root), order, run or training_run(), train)
+    return obtain_checkpoint(store, order, run or training_run(), train)
 
 
 def working_folder(store: LocalStore) -> Path:

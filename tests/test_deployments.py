@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import dagster as dg
 import pytest
 
-from mmat_dagster.environment import read_environment
+from mmat_dagster.environment import BadEnvironment, read_environment
 from resources.deployments import DEPLOYMENTS
 from resources.gpt4o import LEDGER, GPT4o
 from resources.judges import ChecksAlone, TeachersModelJudge
+from resources.s3_store import S3Store
 from resources.teachers import AnnotationsTeacherResource, PromptedTeacherResource
 
 TEACHER = {"MMAT_TEACHER": "gpt4o"}
@@ -118,3 +120,25 @@ def test_a_secret_is_named_and_never_read_when_resources_are_made(name: str) -> 
     told = repr(pipeline) + str(pipeline._config_schema.default_value) + repr(model_of(SECRETS))
     assert SECRETS[name] not in told
     assert "secret" not in told
+
+
+def test_a_deployment_of_several_machines_shares_store_and_ledger() -> None:
+    made = DEPLOYMENTS["aws"](read_environment({"MMAT_DEPLOYMENT": "aws", "MMAT_STORE": "s3://data/mmat"}))
+    store = made["pipeline"].nested_resources["store"]
+    assert isinstance(store, S3Store)
+    assert (store.root, store.locks) == ("s3://data/mmat", dg.EnvVar("MMAT_LEDGER"))
+    assert made["outlays"].ledger == dg.EnvVar("MMAT_LEDGER")
+    assert made["pipeline"].nested_resources["operator_cache"].url == dg.EnvVar("MMAT_LEDGER")
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"MMAT_DEPLOYMENT": "moon"}, "it may be local, aws, cluster"),
+        ({"MMAT_DEPLOYMENT": "aws", "MMAT_STORE": "/data"}, "set it to s3://bucket/prefix"),
+        ({"MMAT_DEPLOYMENT": "cluster", "MMAT_LEDGER": "ledger.sqlite"}, "pay it again"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_at_once(variables: dict[str, str], told: str) -> None:
+    with pytest.raises(BadEnvironment, match=told):
+        read_environment(variables)

@@ -18,9 +18,11 @@ from msgspec import structs
 from PIL import Image
 
 from mmat_dagster.images import ImageShelf, PicturesOnDisk, UnreadableImage, examine, quiet_decoders
+from mmat_dagster.interfaces import StoreError
 from mmat_dagster.questions import CONSTRAINTS, lay_out_question
 from mmat_dagster.schema import Annotations, AnswerType, Box, ImageRef, Rejection, Round, Sample, SourceRecord
 from mmat_dagster.sources import READERS
+from resources.store import LocalStore
 from tests.grounding import ground_all
 
 REAL = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "sources"
@@ -93,7 +95,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def shelf(tmp_path: Path) -> ImageShelf:
     """Return an empty shelf."""
-    return ImageShelf(tmp_path / "store")
+    return ImageShelf(LocalStore(root=str(tmp_path / "store")))
 
 
 # Images
@@ -103,7 +105,7 @@ def test_a_file_in_the_source_is_measured_and_left_where_it_is(folder: Path, she
     found = sample(ground(record(Path("tables/1.png")), folder, shelf))
     sha = hashlib.sha256((folder / "tables" / "1.png").read_bytes()).hexdigest()
     assert found.images == (ImageRef(home="source", path="tables/1.png", sha256=sha, width=40, height=30),)
-    assert not shelf.root.exists()
+    assert not shelf.store.mirror.exists()
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("PNG", "png"), ("JPEG", "jpg"), ("WEBP", "webp"), ("GIF", "gif")])
@@ -117,28 +119,28 @@ def test_bytes_go_to_the_shelf_by_content(kind: str, suffix: str, folder: Path, 
         == again
         == ImageRef(home="store", path=f"images/{sha[:2]}/{sha}.{suffix}", sha256=sha, width=40, height=30)
     )
-    assert [path.name for path in shelf.root.rglob("*") if path.is_file()] == [f"{sha}.{suffix}"]
-    assert (shelf.root / first.path).read_bytes() == data
+    assert [path.name for path in shelf.store.mirror.rglob("*") if path.is_file()] == [f"{sha}.{suffix}"]
+    assert (shelf.store.mirror / first.path).read_bytes() == data
 
 
 def test_what_lies_on_the_shelf_is_not_written_again(shelf: ImageShelf) -> None:
-    path = shelf.root / shelf.put(b"pixels", "png")
+    path = shelf.store.mirror / shelf.put(b"pixels", "png")
     os.utime(path, ns=(1, 1))
-    assert shelf.root / shelf.put(b"pixels", "png") == path
+    assert shelf.store.mirror / shelf.put(b"pixels", "png") == path
     assert path.stat().st_mtime_ns == 1
 
 
 def test_an_image_that_cannot_be_written_leaves_nothing_behind(shelf: ImageShelf) -> None:
     name = shelf.put(b"pixels", "png")
-    (shelf.root / name).unlink()
-    (shelf.root / name).mkdir()
-    with pytest.raises(IsADirectoryError):
+    (shelf.store.mirror / name).unlink()
+    (shelf.store.mirror / name).mkdir()
+    with pytest.raises(StoreError, match="Is a directory"):
         shelf.put(b"pixels", "png")
-    assert [path for path in shelf.root.rglob("*") if path.is_file()] == []
+    assert [path for path in shelf.store.mirror.rglob("*") if path.is_file()] == []
 
 
 def test_pictures_are_located_below_the_source_or_the_store(tmp_path: Path, folder: Path, shelf: ImageShelf) -> None:
-    pictures = PicturesOnDisk(source_root=folder.parent, store_root=shelf.root)
+    pictures = PicturesOnDisk(source_root=folder.parent, store_root=shelf.store.mirror)
     found = sample(ground(record(Path("tables/1.png"), picture("JPEG")), folder, shelf))
     on_disk, stored = (pictures.locate("tabmwp", image) for image in found.images)
     assert on_disk == folder / "tables" / "1.png"
@@ -210,7 +212,7 @@ def test_a_damaged_empty_or_monstrous_image_is_unreadable(data: bytes, folder: P
     in_bytes = rejection(ground(record(data), folder, shelf))
     assert (in_file.reason, in_bytes.reason) == ("unreadable image", "unreadable image")
     assert "bad.png" in in_file.detail
-    assert not shelf.root.exists()
+    assert not shelf.store.mirror.exists()
 
 
 def test_the_pixel_limit_is_told() -> None:
@@ -389,7 +391,7 @@ def test_any_path_is_grounded_or_rejected(path: str, folder: Path, shelf: ImageS
 def test_every_published_record_becomes_a_sample(name: str, count: int, shelf: ImageShelf) -> None:
     (reader,) = (one for key, one in READERS.items() if key == name)
     folder = REAL / name
-    pictures = PicturesOnDisk(source_root=REAL, store_root=shelf.root)
+    pictures = PicturesOnDisk(source_root=REAL, store_root=shelf.store.mirror)
     records = [one for one in reader.read(folder) if isinstance(one, SourceRecord)]
     samples = [sample(one) for one in ground_all(records, folder, shelf)]
     assert len(samples) == count

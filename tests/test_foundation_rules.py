@@ -18,6 +18,7 @@ from mmat_dagster.questions import normalise_question
 from mmat_dagster.schema import Leak, Rejection, Sample, SourceRecord
 from mmat_dagster.source_images import ImageExaminer
 from mmat_dagster.stages.foundation import Foundation, Rules
+from resources.store import LocalStore
 
 
 def picture(shade: int = 0) -> bytes:
@@ -64,7 +65,7 @@ def examiner(tmp_path: Path, book: FileBook, pool: ThreadPoolExecutor | None = N
 def run(
     tmp_path: Path, book: FileBook, records: Sequence[SourceRecord], rules: Rules | None = None
 ) -> tuple[list[Sample | Rejection], dict[str, int]]:
-    shelf = ImageShelf(tmp_path / "store")
+    shelf = ImageShelf(LocalStore(root=str(tmp_path / "store")))
     made = Foundation(images=examiner(tmp_path, book), shelf=shelf, rules=rules or Rules(), guard=ToldGuard())
     with closing(made), quiet_decoders():
         return list(made.ground(made.admit(records))), made.take_census()
@@ -184,7 +185,7 @@ def test_threads_change_nothing_but_the_time(tmp_path: Path, book: FileBook) -> 
     records = [record(number, f"What is {number // 2}?", image) for number, image in enumerate(images)]
     alone, _ = run(tmp_path, book, records)
     with ThreadPoolExecutor(3) as pool, open_book(tmp_path / "other.sqlite") as other, quiet_decoders():
-        shelf = ImageShelf(tmp_path / "other")
+        shelf = ImageShelf(LocalStore(root=str(tmp_path / "other")))
         made = Foundation(
             images=examiner(tmp_path, other, pool), shelf=shelf, rules=Rules(), guard=ToldGuard(), ahead=8
         )
@@ -196,7 +197,9 @@ def test_threads_change_nothing_but_the_time(tmp_path: Path, book: FileBook) -> 
 def test_what_an_earlier_run_made_counts_for_duplicates(tmp_path: Path, book: FileBook) -> None:
     (first,), _ = run(tmp_path, book, [record(1)])
     assert isinstance(first, Sample)
-    made = Foundation(images=examiner(tmp_path, book), shelf=ImageShelf(tmp_path / "store"), rules=Rules())
+    made = Foundation(
+        images=examiner(tmp_path, book), shelf=ImageShelf(LocalStore(root=str(tmp_path / "store"))), rules=Rules()
+    )
     with closing(made):
         made.remember([first])
         assert outcomes(list(made.ground([record(2), record(3, "What else?")]))) == ["duplicate question", "kept"]

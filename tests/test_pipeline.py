@@ -95,7 +95,6 @@ def pipeline(
     return Pipeline(
         sources=folder / "sources",
         store=LocalStore(root=str(folder / "store")),
-        store_root=folder / "store",
         teacher=AnnotationsTeacher(),
         operators={"ocr": operator or EndlessOcr()},
         search=ToldRetriever(),

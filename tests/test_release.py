@@ -99,7 +99,7 @@ def test_the_same_data_have_the_same_bytes_wherever_they_lie(tmp_path: Path) -> 
 def test_a_second_release_of_the_same_data_does_nothing(shop: Shop) -> None:
     first = shop.publish()
     before = {path: path.stat().st_mtime_ns for path in shop.folder(first).rglob("*")}
-    again, is_reused = publish(shop.plan(), shop.root / "store", ignore)
+    again, is_reused = publish(shop.plan(), ignore)
     assert (again, is_reused) == (first, True)
     assert {path: path.stat().st_mtime_ns for path in shop.folder(first).rglob("*")} == before
 
@@ -126,7 +126,7 @@ def test_a_release_that_fails_in_the_middle_leaves_the_last_one_whole(shop: Shop
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        publish(shop.plan(), shop.root / "store", ignore, stop)
+        publish(shop.plan(), ignore, stop)
     assert read_release(shop.store) == first
     assert contents(shop.folder(first)) == before
     assert [path.name for path in (shop.root / "store" / FOLDER).iterdir() if path.is_dir()] == [first.key]
@@ -143,7 +143,7 @@ def test_a_release_whose_rows_were_rebuilt_meanwhile_is_refused(shop: Shop) -> N
     plan = shop.plan()
     next((shop.root / "store/orr_dialogues/tabmwp").glob("part-*-key.parquet")).unlink()
     with pytest.raises(ReleaseRefused, match="orr_dialogues of tabmwp was rebuilt meanwhile"):
-        publish(plan, shop.root / "store", ignore)
+        publish(plan, ignore)
     assert read_release(shop.store) is None
 
 

@@ -36,7 +36,6 @@ def test_a_thousand_real_problems_are_loaded_as_they_were_written(tmp_path: Path
     work = Pipeline(
         sources=REAL,
         store=store,
-        store_root=root,
         teacher=CallingTeacher(),
         operators={"ocr": TirelessOcr()},
         search=ToldRetriever(),
@@ -45,7 +44,7 @@ def test_a_thousand_real_problems_are_loaded_as_they_were_written(tmp_path: Path
     for built in work.build("orr_dialogues", "tabmwp", unheard):
         last = built.manifest
     pictures = PicturesOnDisk(source_root=REAL, store_root=root)
-    release, _ = publish(Plan(store=store, pictures=pictures, data=find_data(store)), root, ignore)
+    release, _ = publish(Plan(store=store, pictures=pictures, data=find_data(store)), ignore)
     loaded = datasets.load_dataset(str(root / release.prefix), "rr", cache_dir=str(tmp_path / "cache"))
     rows = {row["id"]: row for side in ("train", "val") for row in loaded[side].cast_column("images", RAW)}
     problems = json.loads((REAL / "tabmwp" / "problems_dev1k.json").read_text(encoding="utf-8"))

@@ -80,7 +80,7 @@ def train(store: LocalStore, name: CheckpointName, student: Student = STUDENTS["
 
     run = replace(training_run(), student=student, hyper=HyperParameters(seed=seed), format=name[:-11])  # type: ignore[arg-type]
     order = Order(checkpoint=name, mixture="tabmwp", student=student, hyper=run.hyper)
-    obtain_checkpoint(store, Path(store.root), order, run, leave)
+    obtain_checkpoint(store, order, run, leave)
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def plan(tmp_path: Path) -> Plan:
 
 
 def examined(store: LocalStore, host: ToldHost, plan: Plan) -> list[Scored]:
-    board = Board(store=store, store_root=Path(store.root), host=host, tools=make_tools(EndlessOcr()))
+    board = Board(store=store, host=host, tools=make_tools(EndlessOcr()))
     candidates, _ = board.candidates(plan)
     asked, _ = board.ask(plan)
     return list(board.examine(plan, candidates, asked, lambda examination, answered, score: None))
@@ -132,7 +132,7 @@ def test_base_orr_and_rr_are_examined_and_compared(store: LocalStore, plan: Plan
 
 def test_progress_tells_after_each_question_how_much_all_so_far_score(store: LocalStore, plan: Plan) -> None:
     train(store, "orr_checkpoint")
-    board = Board(store=store, store_root=Path(store.root), host=knows("red", "blue"), tools=make_tools(EndlessOcr()))
+    board = Board(store=store, host=knows("red", "blue"), tools=make_tools(EndlessOcr()))
     plan = replace(plan, variants=("orr",), concurrency=1)
     told: list[tuple[str, int, float]] = []
     asked, _ = board.ask(plan)
@@ -222,7 +222,7 @@ def test_one_server_serves_all_variants_of_the_same_weights(store: LocalStore, p
 def test_a_variant_without_its_checkpoint_is_told_with_the_command_that_trains_it(
     store: LocalStore, plan: Plan
 ) -> None:
-    board = Board(store=store, store_root=Path(store.root), host=knows(), tools=make_tools(EndlessOcr()))
+    board = Board(store=store, host=knows(), tools=make_tools(EndlessOcr()))
     candidates, missing = board.candidates(plan)
     assert [each.variant.name for each in candidates] == ["base"]
     assert "dagster asset materialize --select rr_checkpoint --partition tabmwp" in missing["rr"]
@@ -231,7 +231,7 @@ def test_a_variant_without_its_checkpoint_is_told_with_the_command_that_trains_i
 def test_checkpoints_of_different_students_are_not_compared(store: LocalStore, plan: Plan) -> None:
     train(store, "orr_checkpoint")
     train(store, "rr_checkpoint", STUDENTS["smollm2"])
-    board = Board(store=store, store_root=Path(store.root), host=knows(), tools=make_tools(EndlessOcr()))
+    board = Board(store=store, host=knows(), tools=make_tools(EndlessOcr()))
     with pytest.raises(BadRun, match="different students"):
         board.candidates(plan)
 
@@ -311,7 +311,7 @@ def test_a_folder_of_one_benchmark_is_not_taken_for_another(store: LocalStore, p
     other = tmp_path / "benchmarks" / "somebody_elses" / "data"
     other.mkdir(parents=True)
     (other / "test.jsonl").write_text('{"id": "1", "question": "?", "answer": "60"}\n')
-    board = Board(store=store, store_root=Path(store.root), host=knows(), tools=make_tools(EndlessOcr()))
+    board = Board(store=store, host=knows(), tools=make_tools(EndlessOcr()))
     asked, passed_over = board.ask(plan)
     assert ([each.benchmark.name for each in asked], passed_over) == (["sample_vqa"], {})
 
@@ -325,7 +325,7 @@ def test_a_table_of_vlmevalkit_in_the_folder_of_all_benchmarks_is_asked(
         "index\timage\tquestion\tA\tB\tanswer\tcategory\tl2_category\n"
         f"0\t{picture}\tWhich colour?\tred\tblue\tA\tperception\tcolour\n"
     )
-    board = Board(store=store, store_root=Path(store.root), host=knows(), tools=make_tools(EndlessOcr()))
+    board = Board(store=store, host=knows(), tools=make_tools(EndlessOcr()))
     asked, _ = board.ask(plan)
     assert [each.benchmark.name for each in asked] == ["mmstar", "sample_vqa"]
     assert [len(each.questions[0].images) for each in asked] == [1, 1]
@@ -339,7 +339,7 @@ def test_a_benchmark_without_its_images_is_passed_over_unless_it_is_named(
     folder.mkdir()
     record = {"id": "1", "question": "?", "options": [], "answer": "60", "image": "images/1.jpg"}
     (folder / "test.jsonl").write_text(json.dumps({**record, "level": 2, "subject": "arithmetic"}) + "\n")
-    board = Board(store=store, store_root=Path(store.root), host=knows(), tools=make_tools(EndlessOcr()))
+    board = Board(store=store, host=knows(), tools=make_tools(EndlessOcr()))
     asked, passed_over = board.ask(plan)
     assert [each.benchmark.name for each in asked] == ["sample_vqa"]
     assert "images/1.jpg" in passed_over["mathvision"]

@@ -14,6 +14,7 @@ from mmat_dagster.images import ImageShelf, quiet_decoders
 from mmat_dagster.schema import Rejection, Sample, SourceName, SourceRecord
 from mmat_dagster.sources import READERS
 from mmat_dagster.sources.layout import SourceError
+from resources.store import LocalStore
 from tests.grounding import ground_all
 from tests.sound_sources import COUNT, GEOMETRY, LINES, SHAPE, SIGNS, raw, record_id, rows, write_rows, write_sound
 from tests.source_building import patience
@@ -71,7 +72,7 @@ def ids(found: list[SourceRecord | Rejection]) -> list[str]:
 def assert_grounded(source: SourceName, found: list[SourceRecord | Rejection], folder: Path) -> None:
     """Check that whatever a reader yields becomes samples and rejections, one for one."""
     with TemporaryDirectory() as store, patience(10), quiet_decoders():
-        grounded = list(ground_all(found, folder, ImageShelf(Path(store))))
+        grounded = list(ground_all(found, folder, ImageShelf(LocalStore(root=store))))
     assert len(grounded) == len(found)
     assert all(isinstance(one, Sample | Rejection) for one in grounded)
     assert {one.source for one in grounded} <= {source}

@@ -56,7 +56,7 @@ def examined(folder: Path, benchmarks: Path, *variants: str) -> list[Scored]:
         folder=str(folder / "serving"),
         max_completion_tokens=12,
     )
-    board = Board(store=store, store_root=folder / "store", host=host, tools=make_tools(EndlessOcr()))
+    board = Board(store=store, host=host, tools=make_tools(EndlessOcr()))
     plan = Plan(
         mixture="tabmwp",
         student=STUDENTS["tiny"],

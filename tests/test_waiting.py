@@ -40,7 +40,6 @@ def batching(folder: Path, server: TeacherServer, **fields: object) -> Pipeline:
     return Pipeline(
         sources=folder / "sources",
         store=LocalStore(root=str(folder / "store")),
-        store_root=folder / "store",
         teacher=PromptedTeacher(model=model, pictures=pictures, max_turns=4),
         operators={"ocr": EndlessOcr()},
         search=ToldRetriever(),

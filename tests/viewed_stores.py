@@ -74,7 +74,7 @@ def shelve(root: Path, seed: int) -> ImageRef:
     """Put a picture on the store's shelf."""
     data = encoded(photo(seed))
     found = examine(data)
-    path = ImageShelf(root).put(data, found.suffix)
+    path = ImageShelf(LocalStore(root=str(root))).put(data, found.suffix)
     return ImageRef(home="store", path=path, sha256=found.sha256, width=found.width, height=found.height)
 
 

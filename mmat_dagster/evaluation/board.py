@@ -22,7 +22,7 @@ from mmat_dagster.interfaces import ChatModel, Store
 from mmat_dagster.reasoning import Toolbox
 from mmat_dagster.scoring import BENCHMARKS
 from mmat_dagster.scoring.benchmark import Benchmark, ScoringError, Unreadable
-from mmat_dagster.training.checkpoints import Checkpoint, read_current
+from mmat_dagster.training.checkpoints import Checkpoint, bring_checkpoint, read_current
 from mmat_dagster.training.mixtures import CheckpointName
 from mmat_dagster.training.spec import RUN, BadRun, Student, TrainingFormat, read_run
 
@@ -60,12 +60,15 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A student to be examined in one manner; `fingerprint` is that of its checkpoint's files."""
+    """A student to be examined in one manner, with the checkpoint in the store or the folder that it lies in.
+
+    `fingerprint` is that of its files.
+    """
 
     variant: Variant
     student: Student
     name: str
-    checkpoint: Path | None
+    checkpoint: Checkpoint | Path | None
     fingerprint: str | None
 
 
@@ -95,7 +98,6 @@ class Board:
     """Everything that examining needs."""
 
     store: Store
-    store_root: Path
     host: StudentHost
     tools: Toolbox
 
@@ -142,12 +144,13 @@ class Board:
 
     def _ask(self, plan: Plan, name: str) -> Asked:
         benchmark = BENCHMARKS[name]
-        shelf = ImageShelf(self.store_root)
+        shelf = ImageShelf(self.store)
         place = _place(plan.folder, benchmark)
         if place is None:
             raise ScoringError(f"{plan.folder} holds nothing of {benchmark.title}. {benchmark.source}")
         items = islice(benchmark.items(place), plan.limit)
         prepared = [prepare(item, shelf) for item in items]
+        self.store.settle()
         questions = [each for each in prepared if isinstance(each, Question)]
         unreadable = {each.where: each.problem for each in prepared if isinstance(each, Unreadable)}
         if not questions:
@@ -186,11 +189,12 @@ class Board:
         return tuple(self.tools.operators) if plan.shown is None else tuple(plan.shown)
 
     def _served(self, candidate: Candidate) -> ServedStudent:
+        checkpoint = candidate.checkpoint
         return ServedStudent(
             name=candidate.name,
             student=candidate.student,
-            checkpoint=candidate.checkpoint,
-            cache=self.store_root / STUDENTS,
+            checkpoint=bring_checkpoint(self.store, checkpoint) if isinstance(checkpoint, Checkpoint) else checkpoint,
+            cache=self.store.mirror / STUDENTS,
         )
 
     def _keep(self, mixture: str, result: Result) -> None:
@@ -234,7 +238,7 @@ class Board:
             variant=variant,
             student=checkpoint.student,
             name=f"{checkpoint.student.name}-{checkpoint.key}",
-            checkpoint=Path(self.store.locate(checkpoint.folder)),
+            checkpoint=checkpoint,
             fingerprint=checkpoint.fingerprint,
         )
 

@@ -70,7 +70,7 @@ def _picture(image: Path | bytes, shelf: ImageShelf) -> ChatImage:
     if isinstance(image, bytes):
         shelf.put(image, examined.suffix)
     return ChatImage(
-        path=shelf.root / name if isinstance(image, bytes) else image,
+        path=shelf.store.mirror / name if isinstance(image, bytes) else image,
         sha256=examined.sha256,
         width=examined.width,
         height=examined.height,

@@ -37,6 +37,7 @@ def fill(batch: pa.Table, source: SourceName, reader: PictureReader) -> Iterator
     """Yield the rows of a batch with their pictures, in order, and those whose pictures are not there."""
     start, held, pictures = 0, 0, list[list[Picture]]()
     refs = _refs(batch)
+    reader.pictures.bring(ref for row in refs for ref in row)
     for number, wanted in enumerate(refs):
         try:
             found = [reader.read(source, ref) for ref in wanted]

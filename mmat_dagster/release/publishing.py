@@ -2,7 +2,8 @@
 
 dataset_release/manifest.json      which release is the current one
 dataset_release/<key>/             its files
-dataset_release/.<key>.writing/    one that is being written, or whose writing was cut off: the next one removes it
+dataset_release/.<key>.writing/    one that is being written on this machine, or whose writing was cut off: the next
+                                   one removes it
 """
 
 import shutil
@@ -84,8 +85,8 @@ def read_release(store: Store) -> Release | None:
     return _RELEASE.validate_json(store.read(MANIFEST)) if store.exists(MANIFEST) else None
 
 
-def publish(plan: Plan, root: Path, report: Report, check: Check | None = None) -> tuple[Release, bool]:
-    """Make the release of a plan the current one in the store at `root`; say whether it was that already.
+def publish(plan: Plan, report: Report, check: Check | None = None) -> tuple[Release, bool]:
+    """Make the release of a plan the current one in the store; say whether it was that already.
 
     `check` looks at the folder before it is switched to, and raises where something is wrong with it. What fails leaves
     the last release as it is. Raises ReleaseRefused where nothing can be released.
@@ -95,17 +96,36 @@ def publish(plan: Plan, root: Path, report: Report, check: Check | None = None) 
             "there is nothing to release: no source has RR dialogues yet. Build them with: "
             "python -m mmat_dagster materialize orr_dialogues"
         )
-    with plan.store.exclusive(FOLDER):
-        current = read_release(plan.store)
-        if current is not None and current.key == plan.key and (root / current.prefix / CARD).is_file():
+    store = plan.store
+    with store.exclusive(FOLDER):
+        current = read_release(store)
+        if current is not None and current.key == plan.key and store.exists(f"{current.prefix}/{CARD}"):
             return current, True
-        with _folder(root / FOLDER, plan.key) as folder:
+        with _folder(store.mirror / FOLDER, plan.key) as folder:
             release = _write(plan, folder, report)
             if check is not None:
                 check(folder)
-        plan.store.write(MANIFEST, _RELEASE.dump_json(release, indent=1))
-        _remove_others(root / FOLDER, plan.key)
+        _upload(store, release.prefix)
+        store.write(MANIFEST, _RELEASE.dump_json(release, indent=1))
+        for other in store.list_folders(FOLDER):
+            if other != release.prefix:
+                store.delete_below(other)
     return release, False
+
+
+def local_folder(store: Store, release: Release) -> Path:
+    """Return the release's folder on this machine, with all of its files."""
+    store.bring(store.walk(release.prefix))
+    return store.mirror / release.prefix
+
+
+def _upload(store: Store, prefix: str) -> None:
+    """Put the files of a folder of the mirror into the store, the card last: a release is there when its card is."""
+    root, card = store.mirror, f"{prefix}/{CARD}"
+    files = {path.relative_to(root).as_posix(): path for path in (root / prefix).rglob("*") if path.is_file()}
+    last = files.pop(card)
+    store.put_all(files)
+    store.put_all({card: last})
 
 
 def _write(plan: Plan, folder: Path, report: Report) -> Release:
@@ -161,12 +181,6 @@ def _folder(parent: Path, key: str) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(writing, ignore_errors=True)
         raise
-
-
-def _remove_others(parent: Path, key: str) -> None:
-    for other in parent.iterdir():
-        if other.is_dir() and other.name != key:
-            shutil.rmtree(other)
 
 
 def _hashed(path: Path) -> tuple[int, str]:

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from mmat_dagster.filebook import sha256_of
 from mmat_dagster.fingerprints import fingerprint
-from mmat_dagster.interfaces import Store
+from mmat_dagster.interfaces import Store, StoreError
 from mmat_dagster.training.executor import TrainingFailed, TrainingJob
 from mmat_dagster.training.mixtures import CheckpointName, Order
 from mmat_dagster.training.spec import (
@@ -107,13 +107,13 @@ _CHECKPOINT = TypeAdapter(Checkpoint)
 _POINTER = TypeAdapter(Pointer)
 
 
-def obtain_checkpoint(store: Store, root: Path, order: Order, run: TrainingRun, train: Train) -> Trained:
+def obtain_checkpoint(store: Store, order: Order, run: TrainingRun, train: Train) -> Trained:
     """Return the checkpoint that `run` leads to, trained by `train` unless it is there, and make it the current one.
 
-    `root` is the store's folder on this machine. Raises TrainingPreempted, TrainingFailed and StoreError.
+    Raises TrainingPreempted, TrainingFailed and StoreError.
     """
     folder = f"{order.checkpoint}/{order.mixture}/{run.student.name}-{run.key}"
-    work = (root / TRAINING / f"{order.mixture}-{run.key}").absolute()
+    work = (store.mirror / TRAINING / f"{order.mixture}-{run.key}").absolute()
     with store.exclusive(folder):
         found = _read_checkpoint(store, folder)
         if found is None:
@@ -132,6 +132,18 @@ def read_current(store: Store, checkpoint: CheckpointName, mixture: str) -> Chec
     if not store.exists(key):
         return None
     return _read_checkpoint(store, _POINTER.validate_json(store.read(key)).folder)
+
+
+def bring_checkpoint(store: Store, checkpoint: Checkpoint) -> Path:
+    """Return the checkpoint's folder on this machine, with all of its files; raise StoreError where one is lost."""
+    names = [f"{checkpoint.folder}/{file.path}" for file in checkpoint.files]
+    store.bring(names)
+    try:
+        for name in names:
+            store.fetch(name)
+    except FileNotFoundError as error:
+        raise StoreError(f"the checkpoint {store.locate(checkpoint.folder)} is not whole: {error}") from error
+    return (store.mirror / checkpoint.folder).absolute()
 
 
 def _read_checkpoint(store: Store, folder: str) -> Checkpoint | None:
@@ -194,8 +206,7 @@ def _pace(metrics: list[Metrics]) -> float:
 
 
 def _publish(store: Store, work: Path, checkpoint: Checkpoint) -> Checkpoint:
-    for path, file in (*_results(work), *_logs(work)):
-        store.put(f"{checkpoint.folder}/{path}", file)
+    store.put_all({f"{checkpoint.folder}/{path}": file for path, file in (*_results(work), *_logs(work))})
     store.write(f"{checkpoint.folder}/{CHECKPOINT}", _CHECKPOINT.dump_json(checkpoint, indent=1))
     return checkpoint
 

@@ -1,13 +1,14 @@
 """Mixtures: which sources' dialogues a student is trained on together, and the training run that they make."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from mmat_dagster import parts
+from mmat_dagster.interfaces import Store
 from mmat_dagster.parts import Manifest
 from mmat_dagster.pipeline import Pipeline
-from mmat_dagster.schema import SourceName
+from mmat_dagster.schema import ImageRef, SourceName
 from mmat_dagster.training.spec import (
     BadRun,
     HyperParameters,
@@ -70,7 +71,7 @@ def make_run(pipeline: Pipeline, order: Order, manifests: Sequence[Manifest], wo
         student=order.student,
         format=FORMATS[order.checkpoint],
         data=tuple(_ingredient(pipeline, order, manifest) for manifest in manifests),
-        store_images=str(pipeline.store_root.absolute()),
+        store_images=str(pipeline.store.mirror.absolute()),
         hyper=order.hyper,
         world_size=world_size,
         save_every_steps=order.save_every_steps,
@@ -81,6 +82,7 @@ def make_run(pipeline: Pipeline, order: Order, manifests: Sequence[Manifest], wo
 
 def _ingredient(pipeline: Pipeline, order: Order, manifest: Manifest) -> Ingredient:
     folder = parts.folder(manifest.dataset, manifest.source)
+    pipeline.pictures.bring(_images(pipeline.store, manifest))
     return Ingredient(
         source=manifest.source,
         dataset=DIALOGUES[order.checkpoint],
@@ -89,7 +91,7 @@ def _ingredient(pipeline: Pipeline, order: Order, manifest: Manifest) -> Ingredi
         images=str((pipeline.sources / manifest.source).absolute()),
         shards=tuple(
             Shard(
-                path=pipeline.store.locate(f"{folder}/{part.name}.parquet"),
+                path=str(pipeline.store.fetch(f"{folder}/{part.name}.parquet").absolute()),
                 rows=part.rows,
                 sha256=part.sha256,
             )
@@ -97,3 +99,10 @@ def _ingredient(pipeline: Pipeline, order: Order, manifest: Manifest) -> Ingredi
             if part.rows
         ),
     )
+
+
+def _images(store: Store, manifest: Manifest) -> Iterator[ImageRef]:
+    """Yield the images of a dataset; a store that is a folder does not look at them."""
+    for table in parts.read_tables(store, manifest, ["images"]):
+        rows: list[list[dict[str, Any]]] = table.column("images").to_pylist()
+        yield from (ImageRef(**image) for row in rows for image in row)

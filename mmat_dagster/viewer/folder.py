@@ -1,5 +1,6 @@
 """The store as a folder that nothing can be written to; it needs no Dagster, which takes a second to import."""
 
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NoReturn
@@ -13,6 +14,11 @@ class ReadOnlyFolder(Store):
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    @property
+    def mirror(self) -> Path:
+        """Return the folder itself."""
+        return self.root
+
     def locate(self, key: str) -> str:
         """Return the absolute path of `key`."""
         return str((self.root / key).absolute())
@@ -25,11 +31,29 @@ class ReadOnlyFolder(Store):
         """Return the file's bytes."""
         return (self.root / key).read_bytes()
 
+    def fetch(self, key: str) -> Path:
+        """Return the file itself."""
+        path = self.root / key
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} does not exist")
+        return path
+
+    def bring(self, keys: Iterable[str]) -> None:
+        """Return: all of it is here."""
+
     def list_keys(self, prefix: str) -> list[str]:
         """Return the files directly below the folder `prefix`."""
-        folder = self.root / prefix
-        names = sorted(path.name for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
-        return [f"{prefix}/{name}" for name in names if not name.startswith(".")]
+        return [f"{prefix}/{path.name}" for path in self._below(prefix) if path.is_file()]
+
+    def list_folders(self, prefix: str) -> list[str]:
+        """Return the folders directly below the folder `prefix`."""
+        return [f"{prefix}/{path.name}" for path in self._below(prefix) if path.is_dir()]
+
+    def walk(self, prefix: str) -> Iterator[str]:
+        """Yield all files below the folder `prefix`."""
+        for path in sorted((self.root / prefix).rglob("*")):
+            if path.is_file():
+                yield path.relative_to(self.root).as_posix()
 
     def write(self, key: str, data: bytes) -> NoReturn:  # noqa: ARG002
         """Refuse."""
@@ -39,13 +63,32 @@ class ReadOnlyFolder(Store):
         """Refuse."""
         self._refuse()
 
+    def put_all(self, files: Mapping[str, Path]) -> NoReturn:  # noqa: ARG002
+        """Refuse."""
+        self._refuse()
+
+    def put_soon(self, key: str, data: bytes) -> NoReturn:  # noqa: ARG002
+        """Refuse."""
+        self._refuse()
+
+    def settle(self) -> None:
+        """Return: nothing was to be put."""
+
     def delete(self, key: str) -> NoReturn:  # noqa: ARG002
+        """Refuse."""
+        self._refuse()
+
+    def delete_below(self, prefix: str) -> NoReturn:  # noqa: ARG002
         """Refuse."""
         self._refuse()
 
     def exclusive(self, prefix: str) -> AbstractContextManager[None]:  # noqa: ARG002
         """Refuse."""
         self._refuse()
+
+    def _below(self, prefix: str) -> list[Path]:
+        folder = self.root / prefix
+        return sorted(path for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
 
     def _refuse(self) -> NoReturn:
         raise StoreError(f"{self.root} is only looked at")
