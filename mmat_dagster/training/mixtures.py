@@ -104,5 +104,5 @@ def _ingredient(pipeline: Pipeline, order: Order, manifest: Manifest) -> Ingredi
 def _images(store: Store, manifest: Manifest) -> Iterator[ImageRef]:
     """Yield the images of a dataset; a store that is a folder does not look at them."""
     for table in parts.read_tables(store, manifest, ["images"]):
-        rows: list[list[dict[str, Any]]] = table.column("images").to_pylist()
+        rows: Any = table.column("images").to_pylist()
         yield from (ImageRef(**image) for row in rows for image in row)
