@@ -7,6 +7,7 @@ from pydantic import Field
 
 from assets.audit_metadata import describe_audit
 from assets.build import BuildConfig, build
+from assets.conditions import STALE
 from assets.partitions import OWNERS, SOURCES
 from assets.reflection import rr_dialogues
 from mmat_dagster.datasets import code_version
@@ -38,6 +39,7 @@ class AuditConfig(BuildConfig):
     kinds={"openai", "parquet"},
     owners=OWNERS,
     code_version=code_version("dialogue_audit"),
+    automation_condition=STALE,
 )
 def dialogue_audit(
     context: dg.AssetExecutionContext, config: AuditConfig, pipeline: dg.ResourceParam[Pipeline]

@@ -12,6 +12,7 @@ warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 from assets import (  # noqa: E402
     audit,
+    automation,
     checkpoints,
     evaluation,
     foundation,
@@ -21,6 +22,7 @@ from assets import (  # noqa: E402
     release,
     schedules,
     sensors,
+    source_changes,
 )
 from mmat_dagster.environment import read_environment  # noqa: E402
 from resources.deployments import DEPLOYMENTS  # noqa: E402
@@ -34,7 +36,12 @@ defs = dg.Definitions(
     asset_checks=dg.load_asset_checks_from_modules([foundation, reflection, integration]),
     jobs=[schedules.data, schedules.training, schedules.evaluation],
     schedules=[schedules.weekly],
-    sensors=[sensors.ended_batches],
+    sensors=[
+        sensors.ended_batches,
+        source_changes.changed_sources,
+        automation.stale_data,
+        automation.stale_release,
+    ],
     resources=RESOURCES,
     # One process a run: a killed run leaves no step behind that works on, and costs half.
     executor=dg.in_process_executor,

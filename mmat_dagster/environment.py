@@ -46,6 +46,7 @@ MMAT_STUDENT_KEY  its key, where it has one; read by Dagster when a run starts
 MMAT_STUDENT_MODEL  what a student is called there; {name} is the name of its weights, and the default
 MMAT_HUB_REPO     the dataset repository that releases are pushed to, as organisation/name
 HF_TOKEN          the hub's token; read by Dagster when a run starts
+MMAT_SETTLE_MINUTES  so long nothing in a source's folder has changed before schedule and sensors ask for it; default 10
 OPENAI_API_KEY    the key; read by Dagster when a run starts
 OPENAI_BASE_URL   an OpenAI-compatible server; default OpenAI's
 """
@@ -137,6 +138,7 @@ class Environment:
     student_model: str | None
     hub_repository: str | None
     has_hub_token: bool
+    settle_minutes: float | None
 
 
 def read_environment(variables: Mapping[str, str]) -> Environment:
@@ -194,6 +196,7 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         student_model=variables.get("MMAT_STUDENT_MODEL", "").strip() or None,
         hub_repository=variables.get("MMAT_HUB_REPO", "").strip() or None,
         has_hub_token=bool(variables.get("HF_TOKEN")),
+        settle_minutes=_amount(variables, "MMAT_SETTLE_MINUTES"),
     )
 
 

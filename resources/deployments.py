@@ -16,6 +16,7 @@ from mmat_dagster.environment import (
 )
 from mmat_dagster.evaluation.hosts import StudentHost
 from mmat_dagster.interfaces import JudgeMaker, Teacher
+from mmat_dagster.staleness import Patience
 from mmat_dagster.tools import SearchEngine
 from resources.google_search import GoogleSearch
 from resources.gpt4o import GPT4o
@@ -25,6 +26,7 @@ from resources.operator_cache import OperatorCache
 from resources.operators import gathered, given, operators
 from resources.outlays import LedgerOutlays
 from resources.own_passages import OwnPassagesFirst
+from resources.patience import PatienceResource
 from resources.pipeline import PipelineResource
 from resources.search import BM25Search
 from resources.store import LocalStore
@@ -67,6 +69,7 @@ def local(environment: Environment) -> dict[str, Any]:
             **given(repository_id=environment.hub_repository),
         ),
         "outlays": LedgerOutlays(ledger=_ledger(environment)),
+        "patience": patience(environment),
         "student": StudentResource(name=environment.student),
         "training_executor": executor,
         "student_host": HOSTS[environment.inference](environment, executor),
@@ -84,6 +87,11 @@ def _gpt4o(environment: Environment) -> dg.ConfigurableResource[Teacher]:
     return PromptedTeacherResource(
         chat_model=model, sources=str(environment.sources), store_root=str(environment.store)
     )
+
+
+def patience(environment: Environment) -> dg.ConfigurableResource[Patience]:
+    """Return how schedule and sensors look at the sources' folders."""
+    return PatienceResource(**given(settle_minutes=environment.settle_minutes))
 
 
 def judge(environment: Environment) -> dg.ConfigurableResource[JudgeMaker]:
