@@ -15,6 +15,7 @@ from assets import (  # noqa: E402
     automation,
     checkpoints,
     evaluation,
+    failures,
     foundation,
     integration,
     rationale,
@@ -27,7 +28,8 @@ from assets import (  # noqa: E402
 from mmat_dagster.environment import read_environment  # noqa: E402
 from resources.deployments import DEPLOYMENTS  # noqa: E402
 
-RESOURCES = DEPLOYMENTS["local"](read_environment(os.environ))
+ENVIRONMENT = read_environment(os.environ)
+RESOURCES = DEPLOYMENTS["local"](ENVIRONMENT)
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules(
@@ -41,6 +43,8 @@ defs = dg.Definitions(
         source_changes.changed_sources,
         automation.stale_data,
         automation.stale_release,
+        # To name a channel is to switch it on.
+        failures.failed_runs(is_running=ENVIRONMENT.slack_channel is not None),
     ],
     resources=RESOURCES,
     # One process a run: a killed run leaves no step behind that works on, and costs half.

@@ -47,6 +47,9 @@ MMAT_STUDENT_MODEL  what a student is called there; {name} is the name of its we
 MMAT_HUB_REPO     the dataset repository that releases are pushed to, as organisation/name
 HF_TOKEN          the hub's token; read by Dagster when a run starts
 MMAT_SETTLE_MINUTES  so long nothing in a source's folder has changed before schedule and sensors ask for it; default 10
+MMAT_SLACK_TOKEN  a bot's token: Slack is told of runs that fail; read by Dagster when one has
+MMAT_SLACK_CHANNEL  where it is told
+MMAT_WEBSERVER    the address of Dagster's webserver, for links to runs
 OPENAI_API_KEY    the key; read by Dagster when a run starts
 OPENAI_BASE_URL   an OpenAI-compatible server; default OpenAI's
 """
@@ -139,6 +142,8 @@ class Environment:
     hub_repository: str | None
     has_hub_token: bool
     settle_minutes: float | None
+    slack_channel: str | None
+    webserver: str | None
 
 
 def read_environment(variables: Mapping[str, str]) -> Environment:
@@ -197,6 +202,8 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         hub_repository=variables.get("MMAT_HUB_REPO", "").strip() or None,
         has_hub_token=bool(variables.get("HF_TOKEN")),
         settle_minutes=_amount(variables, "MMAT_SETTLE_MINUTES"),
+        slack_channel=_slack_channel(variables),
+        webserver=variables.get("MMAT_WEBSERVER", "").strip().rstrip("/") or None,
     )
 
 
@@ -264,6 +271,14 @@ def _inference(variables: Mapping[str, str]) -> InferenceName:
     if name == "endpoint" and not variables.get("MMAT_STUDENT_URL", "").strip():
         raise BadEnvironment("MMAT_INFERENCE is endpoint: set MMAT_STUDENT_URL to the server, up to and including /v1")
     return INFERENCES[name]
+
+
+def _slack_channel(variables: Mapping[str, str]) -> str | None:
+    """Return where Slack is told; None where no token is set."""
+    channel = variables.get("MMAT_SLACK_CHANNEL", "").strip()
+    if bool(channel) != bool(variables.get("MMAT_SLACK_TOKEN")):
+        raise BadEnvironment("MMAT_SLACK_TOKEN and MMAT_SLACK_CHANNEL go together: set both, or none of them")
+    return channel or None
 
 
 def _search(name: str) -> SearchName:

@@ -16,12 +16,14 @@ from mmat_dagster.environment import (
 )
 from mmat_dagster.evaluation.hosts import StudentHost
 from mmat_dagster.interfaces import JudgeMaker, Teacher
+from mmat_dagster.messages import Messenger
 from mmat_dagster.staleness import Patience
 from mmat_dagster.tools import SearchEngine
 from resources.google_search import GoogleSearch
 from resources.gpt4o import GPT4o
 from resources.hub import HuggingFaceHub
 from resources.judges import ChecksAlone, ModelJudge, TeachersModelJudge
+from resources.messengers import LogMessenger, SlackMessenger
 from resources.operator_cache import OperatorCache
 from resources.operators import gathered, given, operators
 from resources.outlays import LedgerOutlays
@@ -70,6 +72,7 @@ def local(environment: Environment) -> dict[str, Any]:
         ),
         "outlays": LedgerOutlays(ledger=_ledger(environment)),
         "patience": patience(environment),
+        "messenger": messenger(environment),
         "student": StudentResource(name=environment.student),
         "training_executor": executor,
         "student_host": HOSTS[environment.inference](environment, executor),
@@ -92,6 +95,17 @@ def _gpt4o(environment: Environment) -> dg.ConfigurableResource[Teacher]:
 def patience(environment: Environment) -> dg.ConfigurableResource[Patience]:
     """Return how schedule and sensors look at the sources' folders."""
     return PatienceResource(**given(settle_minutes=environment.settle_minutes))
+
+
+def messenger(environment: Environment) -> dg.ConfigurableResource[Messenger]:
+    """Return who is told of runs that fail."""
+    if environment.slack_channel is None:
+        return LogMessenger(**given(webserver=environment.webserver))
+    return SlackMessenger(
+        token=dg.EnvVar("MMAT_SLACK_TOKEN"),
+        channel=environment.slack_channel,
+        **given(webserver=environment.webserver),
+    )
 
 
 def judge(environment: Environment) -> dg.ConfigurableResource[JudgeMaker]:

@@ -164,6 +164,7 @@ def test_nothing_begins_by_itself() -> None:
     assert {sensor.name for sensor in repository.sensor_defs} == {
         "changed_sources",
         "ended_batches",
+        "failed_runs",
         "stale_data",
         "stale_release",
     }
