@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 
-from assets import schedules
+from assets import audit, foundation, integration, rationale, reflection, release, schedules
 from assets.waiting import LABELS_TAG, STATE_TAG, WAITING
 from mmat_dagster.definitions import defs
 from mmat_dagster.pipeline import Pipeline
@@ -56,7 +56,7 @@ def tick(
         if isinstance(each, dg.RunRequest)
     }
     skipped = [each.skip_message or "" for each in told if isinstance(each, dg.SkipReason)]
-    return asked, dict(line.split(": ", 1) for message in skipped for line in message.splitlines())  # type: ignore[misc]
+    return asked, dict(line.split(": ", 1) for message in skipped for line in message.splitlines())
 
 
 def begin(instance: dg.DagsterInstance, status: Status, tags: dict[str, str], *names: str) -> dg.DagsterRun:
@@ -73,12 +73,12 @@ def begin(instance: dg.DagsterInstance, status: Status, tags: dict[str, str], *n
 # As of a code server's run.
 ORIGIN = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("mmat"), "__repository__").get_job_origin("data")
 ASSETS_OF_JOBS = [
-    schedules.source_qa,
-    schedules.rationales,
-    schedules.rr_dialogues,
-    schedules.orr_dialogues,
-    schedules.dialogue_audit,
-    schedules.dataset_release,
+    foundation.source_qa,
+    rationale.rationales,
+    reflection.rr_dialogues,
+    integration.orr_dialogues,
+    audit.dialogue_audit,
+    release.dataset_release,
 ]
 NOTHING: dict[str, Any] = {"pipeline": None, "release_hub": None, "outlays": None}
 

@@ -86,24 +86,24 @@ def test_the_daemon_can_launch_what_is_asked_for(instance: dg.DagsterInstance, w
 
 
 def test_a_changed_source_is_shown_as_stale_and_built_anew(watch: Watch) -> None:
-    run(watch.instance, watch.work, *ALL, "dialogue_audit", partition_key="tabmwp")
+    run(watch.instance, watch.work, "orr_dialogues", "dialogue_audit", partition_key="tabmwp")
     assert watch.tick()[0] == {}
     assert stale_causes(watch.instance) == {}
     write_tabmwp(watch.work.sources, 4)
     assert watch.tick()[0] == {"tabmwp": [*ALL, "dialogue_audit"]}
     assert stale_causes(watch.instance)["source_qa"]
-    run(watch.instance, watch.work, *ALL, "dialogue_audit", partition_key="tabmwp")
+    run(watch.instance, watch.work, "orr_dialogues", "dialogue_audit", partition_key="tabmwp")
     assert watch.tick()[0] == {}
     assert stale_causes(watch.instance) == {}
 
 
 def test_a_folder_that_becomes_what_it_was_before_is_a_change_too(watch: Watch) -> None:
-    run(watch.instance, watch.work, *ALL, partition_key="tabmwp")
+    run(watch.instance, watch.work, "orr_dialogues", partition_key="tabmwp")
     page = watch.work.sources / "tabmwp" / "page.txt"
     watch.tick()
     page.write_text("new")
     assert watch.tick()[0] == {"tabmwp": ALL}
-    run(watch.instance, watch.work, *ALL, partition_key="tabmwp")
+    run(watch.instance, watch.work, "orr_dialogues", partition_key="tabmwp")
     watch.tick()
     page.unlink()
     assert watch.tick()[0] == {"tabmwp": ALL}
@@ -111,7 +111,7 @@ def test_a_folder_that_becomes_what_it_was_before_is_a_change_too(watch: Watch) 
 
 
 def test_files_that_were_written_again_as_they_were_ask_for_nothing(watch: Watch) -> None:
-    run(watch.instance, watch.work, *ALL, partition_key="tabmwp")
+    run(watch.instance, watch.work, "orr_dialogues", partition_key="tabmwp")
     watch.tick()
     path = watch.work.sources / "tabmwp" / "problems_train.json"
     path.write_bytes(path.read_bytes())
@@ -121,7 +121,7 @@ def test_files_that_were_written_again_as_they_were_ask_for_nothing(watch: Watch
 
 
 def test_changed_code_alone_asks_for_nothing(watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(watch.instance, watch.work, *ALL, partition_key="tabmwp")
+    run(watch.instance, watch.work, "orr_dialogues", partition_key="tabmwp")
     edit("stages/foundation.py", tmp_path, monkeypatch)
     assert watch.tick()[0] == {}
 
@@ -147,7 +147,7 @@ def test_a_source_that_changes_while_it_is_made_is_asked_for_afterwards(watch: W
 def test_only_the_source_that_has_changed_is_asked_for(watch: Watch) -> None:
     write_visual_cot(watch.work.sources)
     for source in ("tabmwp", "visual_cot"):
-        run(watch.instance, watch.work, *ALL, partition_key=source)
+        run(watch.instance, watch.work, "orr_dialogues", partition_key=source)
     write_tabmwp(watch.work.sources, 4)
     assert watch.tick()[0] == {"tabmwp": ALL}
 
