@@ -98,12 +98,12 @@ def test_a_changed_source_is_shown_as_stale_and_built_anew(watch: Watch) -> None
 
 
 def test_a_folder_that_becomes_what_it_was_before_is_a_change_too(watch: Watch) -> None:
-    run(watch.instance, watch.work, "orr_dialogues", partition_key="tabmwp")
+    run(watch.instance, watch.work, "source_qa", "orr_dialogues", partition_key="tabmwp")
     page = watch.work.sources / "tabmwp" / "page.txt"
     watch.tick()
     page.write_text("new")
     assert watch.tick()[0] == {"tabmwp": ALL}
-    run(watch.instance, watch.work, "orr_dialogues", partition_key="tabmwp")
+    run(watch.instance, watch.work, "source_qa", "orr_dialogues", partition_key="tabmwp")
     watch.tick()
     page.unlink()
     assert watch.tick()[0] == {"tabmwp": ALL}
