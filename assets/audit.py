@@ -7,6 +7,7 @@ from pydantic import Field
 
 from assets.audit_metadata import describe_audit
 from assets.build import BuildConfig, build
+from assets.conditions import STALE
 from assets.partitions import OWNERS, SOURCES, TEACHER_POOL
 from assets.reflection import rr_dialogues
 from mmat_dagster.datasets import code_version
@@ -39,6 +40,7 @@ class AuditConfig(BuildConfig):
     pool=TEACHER_POOL,
     owners=OWNERS,
     code_version=code_version("dialogue_audit"),
+    automation_condition=STALE,
 )
 def dialogue_audit(
     context: dg.AssetExecutionContext, config: AuditConfig, pipeline: dg.ResourceParam[Pipeline]

@@ -13,6 +13,7 @@ from assets.checkpoints import orr_checkpoint, rr_checkpoint
 from assets.evaluation_config import EvaluationConfig
 from assets.evaluation_metadata import describe_scores
 from assets.evaluation_reporting import ExaminationReporter
+from assets.freshness import A_MONTH_OR_A_QUARTER
 from assets.partitions import MIXTURES, OWNERS
 from assets.records import CODE_VERSION_TAG, DATA_VERSION_TAG, input_tags, last_record
 from mmat_dagster.evaluation.board import Board, NothingToExamine, Plan, Scored
@@ -41,6 +42,7 @@ SCORING_CODE = (*CODE, "evaluation/*.py")
     kinds={"python", "parquet"},
     owners=OWNERS,
     code_version=code_fingerprint(*SCORING_CODE),
+    freshness_policy=A_MONTH_OR_A_QUARTER,
 )
 def benchmark_scores(
     context: dg.AssetExecutionContext,
@@ -122,5 +124,5 @@ def _inputs(context: dg.AssetExecutionContext, board: Board, mixture: str) -> di
     for name in CHECKPOINTS:
         checkpoint = read_current(board.store, name, mixture)
         if checkpoint is not None:
-            tags |= input_tags(name, checkpoint.fingerprint, last_record(context, name, mixture))
+            tags |= input_tags(name, checkpoint.fingerprint, last_record(context.instance, name, mixture))
     return tags

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from assets.build import BuildConfig, build
+from assets.conditions import MISSING_OR_STALE
 from assets.leaks import check_leaks
 from assets.partitions import OWNERS, SOURCES
 from assets.published import data_versions
@@ -27,6 +28,7 @@ def source_files(context: dg.OpExecutionContext, pipeline: dg.ResourceParam[Pipe
     kinds={"python", "parquet"},
     owners=OWNERS,
     code_version=code_version("source_qa"),
+    automation_condition=MISSING_OR_STALE,
 )
 def source_qa(
     context: dg.AssetExecutionContext, config: BuildConfig, pipeline: dg.ResourceParam[Pipeline]

@@ -6,6 +6,7 @@ import dagster as dg
 
 from assets.build import BuildConfig, build
 from assets.checks import ChecksConfig, check_orr, specs
+from assets.conditions import MISSING_OR_STALE
 from assets.partitions import OWNERS, SOURCES
 from assets.reflection import rr_dialogues
 from mmat_dagster.datasets import code_version
@@ -20,6 +21,7 @@ from mmat_dagster.pipeline import Pipeline
     kinds={"python", "parquet"},
     owners=OWNERS,
     code_version=code_version("orr_dialogues"),
+    automation_condition=MISSING_OR_STALE,
 )
 def orr_dialogues(
     context: dg.AssetExecutionContext, config: BuildConfig, pipeline: dg.ResourceParam[Pipeline]

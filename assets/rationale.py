@@ -3,6 +3,7 @@
 import dagster as dg
 
 from assets.build import BuildConfig, build
+from assets.conditions import MISSING_OR_STALE
 from assets.foundation import source_qa
 from assets.partitions import OWNERS, SOURCES, TEACHER_POOL
 from mmat_dagster.datasets import code_version
@@ -18,6 +19,7 @@ from mmat_dagster.pipeline import Pipeline
     pool=TEACHER_POOL,
     owners=OWNERS,
     code_version=code_version("rationales"),
+    automation_condition=MISSING_OR_STALE,
 )
 def rationales(
     context: dg.AssetExecutionContext, config: BuildConfig, pipeline: dg.ResourceParam[Pipeline]

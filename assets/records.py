@@ -81,7 +81,7 @@ def _inputs(context: dg.AssetExecutionContext, built: Built) -> dict[str, str]:
         return input_tags(SOURCE_FILES, built.source_state, observed)
     if built.upstream is None:
         return {}
-    below = last_record(context, built.upstream.dataset, source)
+    below = last_record(context.instance, built.upstream.dataset, source)
     return input_tags(built.upstream.dataset, built.upstream.fingerprint, below)
 
 
@@ -95,29 +95,36 @@ def input_tags(name: str, version: str, told: dg.EventLogRecord | None) -> dict[
 
 def _observe(context: dg.AssetExecutionContext, source: SourceName, state: str) -> dg.EventLogRecord | None:
     """Tell Dagster which state a source's files were in, unless it is the last that it knows of."""
-    last = _last_observation(context, source)
+    observed = news_of(context.instance, source, state)
+    if observed is not None:
+        context.log_event(observed)
+    return _last_observation(context.instance, source)
+
+
+def news_of(instance: dg.DagsterInstance, source: SourceName, state: str) -> dg.AssetObservation | None:
+    """Return what Dagster is to be told of a source's files in `state`; None where it was the last that it was told."""
+    last = _last_observation(instance, source)
     tags = (last.asset_observation.tags or {}) if last and last.asset_observation else {}
     if tags.get(DATA_VERSION_TAG) == state:
-        return last
-    context.log_event(dg.AssetObservation(asset_key=SOURCE_FILES, partition=source, tags={DATA_VERSION_TAG: state}))
-    return _last_observation(context, source)
+        return None
+    return dg.AssetObservation(asset_key=SOURCE_FILES, partition=source, tags={DATA_VERSION_TAG: state})
 
 
-def _last_observation(context: dg.AssetExecutionContext, source: SourceName) -> dg.EventLogRecord | None:
+def _last_observation(instance: dg.DagsterInstance, source: SourceName) -> dg.EventLogRecord | None:
     wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(SOURCE_FILES), asset_partitions=[source])
-    return next(iter(context.instance.fetch_observations(wanted, limit=1).records), None)
+    return next(iter(instance.fetch_observations(wanted, limit=1).records), None)
 
 
 def is_recorded(context: dg.AssetExecutionContext, manifest: Manifest) -> bool:
     """Say whether Dagster's history already ends with this state of the dataset."""
-    last = last_record(context, manifest.dataset, manifest.source)
+    last = last_record(context.instance, manifest.dataset, manifest.source)
     if last is None or last.asset_materialization is None:
         return False
     tags = last.asset_materialization.tags or {}
     return tags.get(DATA_VERSION_TAG) == manifest.fingerprint
 
 
-def last_record(context: dg.AssetExecutionContext, asset: str, partition: str) -> dg.EventLogRecord | None:
+def last_record(instance: dg.DagsterInstance, asset: str, partition: str) -> dg.EventLogRecord | None:
     """Return the last materialization of one partition of an asset."""
     wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[partition])
-    return next(iter(context.instance.fetch_materializations(wanted, limit=1).records), None)
+    return next(iter(instance.fetch_materializations(wanted, limit=1).records), None)

@@ -6,6 +6,7 @@ import dagster as dg
 
 from assets.build import BuildConfig, build
 from assets.checks import ChecksConfig, check_rr, specs
+from assets.conditions import MISSING_OR_STALE
 from assets.partitions import OWNERS, SOURCES, TEACHER_POOL
 from assets.rationale import rationales
 from mmat_dagster.datasets import code_version
@@ -21,6 +22,7 @@ from mmat_dagster.pipeline import Pipeline
     pool=TEACHER_POOL,
     owners=OWNERS,
     code_version=code_version("rr_dialogues"),
+    automation_condition=MISSING_OR_STALE,
 )
 def rr_dialogues(
     context: dg.AssetExecutionContext, config: BuildConfig, pipeline: dg.ResourceParam[Pipeline]

@@ -4,7 +4,10 @@ from typing import Any
 
 import dagster as dg
 
+from assets.audit import dialogue_audit
 from assets.build import RUN_ERRORS
+from assets.conditions import RELEASE_IS_STALE
+from assets.freshness import A_MONTH_OR_A_QUARTER
 from assets.integration import orr_dialogues
 from assets.partitions import OWNERS
 from assets.progress_bar import ProgressBar
@@ -30,11 +33,16 @@ LOG_EVERY_S = 5.0
     deps=[
         dg.AssetDep(rr_dialogues, partition_mapping=dg.AllPartitionMapping()),
         dg.AssetDep(orr_dialogues, partition_mapping=dg.AllPartitionMapping()),
+        dg.AssetDep(dialogue_audit, partition_mapping=dg.AllPartitionMapping()),
     ],
     group_name="release",
     kinds={"parquet", "huggingface"},
     owners=OWNERS,
     code_version=code_fingerprint(*CODE),
+    # A run over several sources wants every asset of it to be made in one go.
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    automation_condition=RELEASE_IS_STALE,
+    freshness_policy=A_MONTH_OR_A_QUARTER,
 )
 def dataset_release(
     context: dg.AssetExecutionContext,

@@ -160,6 +160,6 @@ def _record(work: Work, trained: Trained, manifests: Sequence[Manifest], passed_
 def _inputs(work: Work, manifests: Sequence[Manifest]) -> dict[str, str]:
     """Return the tags that name the dialogues; Dagster takes one event for all, and looks for later ones."""
     dataset = manifests[0].dataset
-    told = [last_record(work.context, dataset, manifest.source) for manifest in manifests]
+    told = [last_record(work.context.instance, dataset, manifest.source) for manifest in manifests]
     last = max((record for record in told if record), key=lambda record: record.storage_id, default=None)
     return input_tags(dataset, fingerprint(manifest.fingerprint for manifest in manifests), last)

@@ -12,8 +12,10 @@ warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 from assets import (  # noqa: E402
     audit,
+    automation,
     checkpoints,
     evaluation,
+    failures,
     foundation,
     integration,
     rationale,
@@ -21,12 +23,13 @@ from assets import (  # noqa: E402
     release,
     schedules,
     sensors,
+    source_changes,
 )
 from mmat_dagster.environment import read_environment  # noqa: E402
 from resources.deployments import DEPLOYMENTS  # noqa: E402
 
-_ENVIRONMENT = read_environment(os.environ)
-RESOURCES = DEPLOYMENTS[_ENVIRONMENT.deployment](_ENVIRONMENT)
+ENVIRONMENT = read_environment(os.environ)
+RESOURCES = DEPLOYMENTS[ENVIRONMENT.deployment](ENVIRONMENT)
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules(
@@ -35,7 +38,14 @@ defs = dg.Definitions(
     asset_checks=dg.load_asset_checks_from_modules([foundation, reflection, integration]),
     jobs=[schedules.data, schedules.training, schedules.evaluation],
     schedules=[schedules.weekly],
-    sensors=[sensors.ended_batches],
+    sensors=[
+        sensors.ended_batches,
+        source_changes.changed_sources,
+        automation.stale_data,
+        automation.stale_release,
+        # To name a channel is to switch it on.
+        failures.failed_runs(is_running=ENVIRONMENT.slack_channel is not None),
+    ],
     resources=RESOURCES,
     # One process a run: a killed run leaves no step behind that works on, and costs half.
     executor=dg.in_process_executor,

@@ -49,6 +49,10 @@ MMAT_STUDENT_KEY  its key, where it has one; read by Dagster when a run starts
 MMAT_STUDENT_MODEL  what a student is called there; {name} is the name of its weights, and the default
 MMAT_HUB_REPO     the dataset repository that releases are pushed to, as organisation/name
 HF_TOKEN          the hub's token; read by Dagster when a run starts
+MMAT_SETTLE_MINUTES  so long nothing in a source's folder has changed before schedule and sensors ask for it; default 10
+MMAT_SLACK_TOKEN  a bot's token: Slack is told of runs that fail; read by Dagster when one has
+MMAT_SLACK_CHANNEL  where it is told
+MMAT_WEBSERVER    the address of Dagster's webserver, for links to runs
 OPENAI_API_KEY    the key; read by Dagster when a run starts
 OPENAI_BASE_URL   an OpenAI-compatible server; default OpenAI's
 """
@@ -147,6 +151,9 @@ class Environment:
     student_model: str | None
     hub_repository: str | None
     has_hub_token: bool
+    settle_minutes: float | None
+    slack_channel: str | None
+    webserver: str | None
 
     @property
     def has_shared_ledger(self) -> bool:
@@ -221,6 +228,9 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         student_model=variables.get("MMAT_STUDENT_MODEL", "").strip() or None,
         hub_repository=variables.get("MMAT_HUB_REPO", "").strip() or None,
         has_hub_token=bool(variables.get("HF_TOKEN")),
+        settle_minutes=_amount(variables, "MMAT_SETTLE_MINUTES"),
+        slack_channel=_slack_channel(variables),
+        webserver=variables.get("MMAT_WEBSERVER", "").strip().rstrip("/") or None,
     )
 
 
@@ -316,6 +326,14 @@ def _inference(variables: Mapping[str, str]) -> InferenceName:
     if name == "endpoint" and not variables.get("MMAT_STUDENT_URL", "").strip():
         raise BadEnvironment("MMAT_INFERENCE is endpoint: set MMAT_STUDENT_URL to the server, up to and including /v1")
     return INFERENCES[name]
+
+
+def _slack_channel(variables: Mapping[str, str]) -> str | None:
+    """Return where Slack is told; None where no token is set."""
+    channel = variables.get("MMAT_SLACK_CHANNEL", "").strip()
+    if bool(channel) != bool(variables.get("MMAT_SLACK_TOKEN")):
+        raise BadEnvironment("MMAT_SLACK_TOKEN and MMAT_SLACK_CHANNEL go together: set both, or none of them")
+    return channel or None
 
 
 def _search(name: str) -> SearchName:

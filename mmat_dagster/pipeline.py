@@ -169,6 +169,17 @@ class Pipeline:
             return None
         return _built(manifest, stands_on, len(manifest.parts))
 
+    def current_datasets(self, source: SourceName) -> Mapping[DatasetName, Manifest]:
+        """Return all datasets of `source` that are up to date; its files are looked at once."""
+        found: dict[DatasetName, Manifest] = {}
+        for dataset, upstream in UPSTREAM.items():
+            below = found.get(upstream) if upstream is not None else None
+            manifest = parts.read_manifest(self.store, dataset, source)
+            is_standing = upstream is None or below is not None
+            if manifest is not None and is_standing and manifest.key == self._key(dataset, source, below):
+                found[dataset] = manifest
+        return found
+
     @property
     def spendings(self) -> Mapping[str, Spending]:
         """What asking has cost, by who was asked: `teacher`, `judge`, `search`.

@@ -33,7 +33,7 @@ from mmat_dagster.schema import LeakPolicy, Rejection, Sample, SourceName, Sourc
 from mmat_dagster.source_images import ImageExaminer
 from mmat_dagster.sources import READERS, check_layout
 from mmat_dagster.sources.layout import Reader, SourceError
-from mmat_dagster.sources.state import source_state
+from mmat_dagster.sources.state import Glance, glance_at, source_state
 from mmat_dagster.stages.foundation import Foundation, Rules
 
 # So many records are begun before the first of them is ended, for each thread that examines images.
@@ -67,6 +67,19 @@ class SourceParts:
         folder = check_layout(self.source, self.folder)
         with self._book(self.source) as book:
             return source_state(folder, book, self.settings.workers, tell)
+
+    def glance(self) -> Glance:
+        """Return what the status of the source's files, and of the benchmarks' that it is compared with, tells.
+
+        Raises SourceError where a folder is not usable. No file is read.
+        """
+        folder = check_layout(self.source, self.folder)
+        with self._book(self.source) as book:
+            found = glance_at(folder, book)
+        if self.settings.benchmarks is None:
+            return found
+        with self._book("benchmarks") as book:
+            return found.beside(glance_at(self._benchmarks(self.settings.benchmarks), book))
 
     def key(self, state: str) -> str:
         """Return what decides the samples of the source in `state`."""
@@ -146,12 +159,16 @@ class SourceParts:
         return islice(_read(READERS[self.source], self.folder), self.settings.limit)
 
     def _benchmark_key(self) -> str:
-        folder = self.settings.benchmarks
-        if folder is None or not folder.is_dir():
-            raise _no_benchmarks(f"{folder}, which does not exist")
+        folder = self._benchmarks(self.settings.benchmarks)
         with self._book("benchmarks") as book:
             state = source_state(folder, book, self.settings.workers)
         return fingerprint([rules(), state])
+
+    @staticmethod
+    def _benchmarks(folder: Path | None) -> Path:
+        if folder is None or not folder.is_dir():
+            raise _no_benchmarks(f"{folder}, which does not exist")
+        return folder
 
     def _book(self, name: str) -> AbstractContextManager[FileBook]:
         return open_book(self.store.mirror / "files" / f"{name}.sqlite")

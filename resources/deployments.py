@@ -17,15 +17,19 @@ from mmat_dagster.environment import (
 )
 from mmat_dagster.evaluation.hosts import StudentHost
 from mmat_dagster.interfaces import JudgeMaker, Teacher
+from mmat_dagster.messages import Messenger
+from mmat_dagster.staleness import Patience
 from mmat_dagster.tools import SearchEngine
 from resources.google_search import GoogleSearch
 from resources.gpt4o import GPT4o
 from resources.hub import HuggingFaceHub
 from resources.judges import ChecksAlone, ModelJudge, TeachersModelJudge
+from resources.messengers import LogMessenger, SlackMessenger
 from resources.operator_cache import OperatorCache
 from resources.operators import gathered, given, operators
 from resources.outlays import LedgerOutlays
 from resources.own_passages import OwnPassagesFirst
+from resources.patience import PatienceResource
 from resources.pipeline import PipelineResource
 from resources.search import BM25Search
 from resources.stores import StoreResource, open_bucket, open_store
@@ -80,6 +84,8 @@ def _resources(environment: Environment, store: StoreResource) -> dict[str, Any]
             **given(repository_id=environment.hub_repository),
         ),
         "outlays": LedgerOutlays(ledger=_ledger(environment)),
+        "patience": patience(environment),
+        "messenger": messenger(environment),
         "student": StudentResource(name=environment.student),
         "training_executor": executor,
         "student_host": HOSTS[environment.inference](environment, executor),
@@ -95,6 +101,22 @@ def _gpt4o(environment: Environment, store: StoreResource) -> dg.ConfigurableRes
     key = dg.EnvVar("OPENAI_API_KEY") if environment.has_key else ""
     model = _chat_model(environment, api_key=key, **given(model=environment.model, base_url=environment.base_url))
     return PromptedTeacherResource(chat_model=model, sources=str(environment.sources), store=store)
+
+
+def patience(environment: Environment) -> dg.ConfigurableResource[Patience]:
+    """Return how schedule and sensors look at the sources' folders."""
+    return PatienceResource(**given(settle_minutes=environment.settle_minutes))
+
+
+def messenger(environment: Environment) -> dg.ConfigurableResource[Messenger]:
+    """Return who is told of runs that fail."""
+    if environment.slack_channel is None:
+        return LogMessenger(**given(webserver=environment.webserver))
+    return SlackMessenger(
+        token=dg.EnvVar("MMAT_SLACK_TOKEN"),
+        channel=environment.slack_channel,
+        **given(webserver=environment.webserver),
+    )
 
 
 def judge(environment: Environment) -> dg.ConfigurableResource[JudgeMaker]:

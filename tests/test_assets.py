@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.definitions.observe import observe as observe_assets
 from dagster._core.loader import LoadingContextForTest
 
-from assets import audit, foundation, integration, rationale, reflection, schedules
+from assets import audit, foundation, integration, rationale, reflection
 from assets.metadata import describe
 from assets.records import describe_history
 from mmat_dagster import parts, wire
@@ -258,14 +257,6 @@ def test_a_sample_that_gives_a_benchmark_away_fails_its_check_where_it_is_kept(
     assert ("first_failed" in check.metadata) == (leaks == "warn")
     told = str(recorded(instance, "source_qa")["tabmwp"].metadata["benchmarks"].value)
     assert "| mine | 1 | 1 | 1 | 0 | 0 | 0 | 1 questions too short |" in told
-
-
-def test_the_weekly_schedule_asks_for_one_run_per_source() -> None:
-    monday = datetime(2026, 11, 23, 3, tzinfo=UTC)
-    requests = schedules.weekly(dg.build_schedule_context(scheduled_execution_time=monday))
-    asked = list(requests)  # type: ignore[arg-type]
-    assert [request.partition_key for request in asked] == foundation.source_qa.partitions_def.get_partition_keys()  # type: ignore[union-attr]
-    assert schedules.weekly.default_status == dg.DefaultScheduleStatus.STOPPED
 
 
 def test_a_dataset_is_in_step_with_what_it_stands_on_until_that_changes(

@@ -2,7 +2,7 @@
 
 It changes when a file comes, goes or changes, and only then: times and the folder's own place are no part of it. A file
 is hashed once and looked up by its time of change and size afterwards, so to know that nothing changed costs a look at
-each file's status.
+each file's status. A glance is that look alone, and reads no file.
 """
 
 import hashlib
@@ -32,6 +32,49 @@ class FileState:
     name: str
     size: int
     content: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Glance:
+    """What the status of a folder's files tells.
+
+    `stamps` is the fingerprint of their names, sizes and times of change. `changed_at` is when a file came or went, or
+    one changed that is hidden or whose hash is not known; `unread_bytes` is the size of the latter.
+    """
+
+    stamps: str
+    changed_at: float
+    unread_bytes: int
+
+    def beside(self, other: "Glance") -> "Glance":
+        """Return what both folders tell together."""
+        return Glance(
+            stamps=f"{self.stamps} {other.stamps}",
+            changed_at=max(self.changed_at, other.changed_at),
+            unread_bytes=self.unread_bytes + other.unread_bytes,
+        )
+
+
+def glance_at(folder: Path, book: FileBook) -> Glance:
+    """Look at the status of all files below `folder`; raise SourceError where a folder may not be entered.
+
+    A file's time of change is the kernel's own, since copying tools set the other one back. Hard links change it too,
+    so that of files whose hash is known does not count.
+    """
+    digest = hashlib.sha256()
+    changed_at, unread_bytes = 0.0, 0
+    for directory in _directories(folder):
+        # A file that comes, goes or is renamed changes its directory.
+        changed_at = max(changed_at, directory.stat().st_ctime, _last_hidden_change(directory))
+        known = book.hashes(directory)
+        place = directory.relative_to(folder)
+        for name, status in sorted(_statuses(directory), key=lambda file: file[0]):
+            stamp = Stamp.of(status) if status is not None else None
+            digest.update(f"{place / name} {stamp}\n".encode("utf-8", "surrogateescape"))
+            if status is not None and known.get(name, (None, ""))[0] != stamp:
+                changed_at = max(changed_at, status.st_ctime)
+                unread_bytes += status.st_size
+    return Glance(stamps=digest.hexdigest()[:16], changed_at=changed_at, unread_bytes=unread_bytes)
 
 
 def source_state(folder: Path, book: FileBook, workers: int = 1, tell: Callable[[int], None] = lambda _: None) -> str:
@@ -82,16 +125,31 @@ def _states(directory: Path, place: Path, book: FileBook, workers: int) -> Itera
         yield FileState(name=(place / name).as_posix(), size=stamp.size if stamp else 0, content=content)
 
 
-def _files(directory: Path) -> Iterable[tuple[str, Stamp | None]]:
-    """Return the files of a directory with their stamps; None for what is no regular file and is never opened."""
-    found: list[tuple[str, Stamp | None]] = []
+def _files(directory: Path) -> Iterator[tuple[str, Stamp | None]]:
+    """Yield the files of a directory with their stamps; None for what is no regular file and is never opened."""
+    for name, status in _statuses(directory):
+        yield name, Stamp.of(status) if status is not None else None
+
+
+def _statuses(directory: Path) -> Iterator[tuple[str, os.stat_result | None]]:
+    """Yield the files of a directory with their status; None for what is no regular file."""
     with _listed(directory) as entries:
         for entry in entries:
             if entry.name.startswith(HIDDEN) or entry.is_dir(follow_symlinks=False):
                 continue
             with suppress(FileNotFoundError):  # gone since the directory was listed
-                found.append((entry.name, _stamp(entry)))
-    return found
+                yield entry.name, _status(entry)
+
+
+def _last_hidden_change(directory: Path) -> float:
+    """Return when something hidden changed last: downloaders keep there what is not whole yet."""
+    with _listed(directory) as entries:
+        hidden = [Path(entry.path) for entry in entries if entry.name.startswith(HIDDEN)]
+    last = 0.0
+    for path in (each for place in hidden for each in (place, *place.rglob("*"))):
+        with suppress(FileNotFoundError):
+            last = max(last, path.lstat().st_ctime)
+    return last
 
 
 @contextmanager
@@ -103,14 +161,14 @@ def _listed(directory: Path) -> "Iterator[Iterable[os.DirEntry[str]]]":
         raise SourceError(f"The folder {directory} may not be entered: {error.strerror}") from error
 
 
-def _stamp(entry: "os.DirEntry[str]") -> Stamp | None:
+def _status(entry: "os.DirEntry[str]") -> os.stat_result | None:
     try:
         status = entry.stat()
     except OSError:
         if entry.is_symlink():  # leads nowhere, or in a circle
             return None
         raise
-    return Stamp.of(status) if stat.S_ISREG(status.st_mode) else None
+    return status if stat.S_ISREG(status.st_mode) else None
 
 
 def _hash(directory: Path, name: str) -> str:
