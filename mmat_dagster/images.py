@@ -19,6 +19,7 @@ from typing import IO
 from PIL import Image, UnidentifiedImageError
 
 from mmat_dagster.interfaces import Pictures
+from mmat_dagster.roots import below
 from mmat_dagster.schema import ImageRef, SourceName
 
 # More pixels than any photo or scan of the sources has; a small file can unpack into a memory-eating "bomb".
@@ -154,7 +155,7 @@ class PicturesOnDisk(Pictures):
 
     def locate(self, source: SourceName, image: ImageRef) -> Path:
         """Return the local file of `image`."""
-        return (self.source_root / source if image.home == "source" else self.store_root) / image.path
+        return below(self.source_root / source if image.home == "source" else self.store_root, image.path)
 
 
 def _check_size(width: int, height: int) -> None:

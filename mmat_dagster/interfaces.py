@@ -68,7 +68,7 @@ class Pictures(ABC):
 
     @abstractmethod
     def locate(self, source: SourceName, image: ImageRef) -> Path:
-        """Return the local file of `image`."""
+        """Return the local file of `image`; raise OutsideRoot, an OSError, for a path that leads elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mmat_dagster.interfaces import Store, StoreError
+from mmat_dagster.roots import below
 
 
 class ReadOnlyFolder(Store):
@@ -15,19 +16,19 @@ class ReadOnlyFolder(Store):
 
     def locate(self, key: str) -> str:
         """Return the absolute path of `key`."""
-        return str((self.root / key).absolute())
+        return str(below(self.root, key).absolute())
 
     def exists(self, key: str) -> bool:
         """Say whether the file is there."""
-        return (self.root / key).is_file()
+        return below(self.root, key).is_file()
 
     def read(self, key: str) -> bytes:
         """Return the file's bytes."""
-        return (self.root / key).read_bytes()
+        return below(self.root, key).read_bytes()
 
     def list_keys(self, prefix: str) -> list[str]:
         """Return the files directly below the folder `prefix`."""
-        folder = self.root / prefix
+        folder = below(self.root, prefix)
         names = sorted(path.name for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
         return [f"{prefix}/{name}" for name in names if not name.startswith(".")]
 
