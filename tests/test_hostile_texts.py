@@ -120,7 +120,8 @@ def test_a_dialogue_of_hostile_texts_reads_back_as_it_was_or_is_refused(question
 @settings(max_examples=100)
 def test_no_slot_of_a_prompt_closes_or_opens_a_section(name: str, data: st.DataObject) -> None:
     slots = {slot: data.draw(texts) for slot in string.Template(FILES[name]).get_identifiers()}
-    tags = re.compile(rf"<\s*/?\s*(?:{'|'.join(SECTIONS)})\b[^<>]*>", re.IGNORECASE)
+    tag = f"(?:{'|'.join(SECTIONS)})"
+    tags = re.compile(rf"<\s*/?\s*{tag}\s*/?>|</?{tag}\s[^<>]*>", re.IGNORECASE)
     assert tags.findall(prompts.render(name, **slots)) == tags.findall(FILES[name])
 
 

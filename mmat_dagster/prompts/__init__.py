@@ -54,4 +54,6 @@ def _section_tags() -> re.Pattern[str]:
     """Return the pattern of all sections' tags, as loosely as a model may read them: `</ Question >`."""
     files = (file for file in resources.files(__name__).iterdir() if file.name.endswith(".txt"))
     names = {name.decode() for file in files for name in _SECTION.findall(file.read_bytes())}
-    return re.compile(rf"<(\s*/?\s*(?:{'|'.join(sorted(names))})\b[^<>]*)>", re.IGNORECASE)
+    tag = f"(?:{'|'.join(sorted(names))})"
+    # Not "a < question of b > c", which is no tag for anybody.
+    return re.compile(rf"<(\s*/?\s*{tag}\s*/?|/?{tag}\s[^<>]*)>", re.IGNORECASE)
