@@ -46,6 +46,11 @@ def image(home: ImageHome, path: str) -> ImageRef:
     return ImageRef(home=home, path=path, sha256=SHA256, width=1, height=1)
 
 
+def naming(shown: ImageRef) -> Callable[[str], tuple[SourceName, ImageRef]]:
+    """Return what finds `shown` for every hash."""
+    return lambda sha256: (SOURCE, shown)
+
+
 def pictures(folder: Path) -> PicturesOnDisk:
     return PicturesOnDisk(source_root=folder / "sources", store_root=folder / "store")
 
@@ -63,7 +68,7 @@ def test_no_picture_outside_is_released_exported_shown_or_trained_on(tmp_path: P
                 PictureReader(pictures=found).read(SOURCE, outside)
             with pytest.raises(NotExportable, match="missing image"):
                 ImageFiles(pictures=found).find(SOURCE, outside)
-            assert Gallery(found, lambda _, shown=outside: (SOURCE, shown)).show(SHA256, "thumb") is None
+            assert Gallery(found, naming(outside)).show(SHA256, "thumb") is None
             with pytest.raises(Unusable) as unusable:
                 Album([data], str(tmp_path / "store")).open(SOURCE, outside)
             assert unusable.value.reason == "missing image"
