@@ -14,7 +14,7 @@ echo "side by side: $$(test $$many = 0 && echo passed || echo FAILED), alone: $$
 test $$many = 0 && test $$alone = 0
 endef
 
-.PHONY: demo dev test check lint format setup vision train bench constraints lowest clean
+.PHONY: demo dev test check lint format setup vision train bench audit constraints lowest clean
 
 demo: $(VENV)/.core  ## build the sample corpus and materialize RR and ORR dialogues of all five sources
 	@echo "Materializing RR and ORR dialogues of five sources (about a minute on 2 cores) ..."
@@ -61,6 +61,12 @@ bench: $(VENV)/.dev  ## measurements, by hand
 	$(BIN)/python -m bench.release
 	$(BIN)/python -m bench.viewer
 
+audit:  ## bandit over the code, and known vulnerabilities of the pinned versions; asks the network, so no part of check
+	rm -rf .venv-audit && $(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check bandit pip-audit
+	.venv-audit/bin/bandit --quiet --configfile pyproject.toml --recursive mmat_dagster assets resources
+	.venv-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
+
 constraints:  ## write constraints.txt anew from the newest versions that pyproject.toml allows
 	rm -rf .venv-newest && $(PYTHON) -m venv .venv-newest
 	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,aws,vision,train,smollm2,release]'
@@ -75,7 +81,7 @@ lowest:  ## run the tests on the lower bounds of pyproject.toml
 	@$(call run_tests,.venv-lowest/bin/python)
 
 clean:
-	rm -rf $(VENV) .venv-newest .venv-lowest data .dagster .tmp_dagster_home_*
+	rm -rf $(VENV) .venv-newest .venv-lowest .venv-audit data .dagster .tmp_dagster_home_*
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.11 ...")'

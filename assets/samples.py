@@ -84,13 +84,13 @@ def _sample(record: Shown) -> Sample:
 
 
 def _picture(pipeline: Pipeline, sample: Sample) -> str:
-    path = pipeline.pictures.locate(sample.source, sample.images[0])
+    shown = sample.images[0]
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(pipeline.pictures.locate(sample.source, shown), formats=FORMATS) as image:
             image.thumbnail((PICTURE_SIDE_PX, PICTURE_SIDE_PX))
             small = ImageOps.exif_transpose(image).convert("RGB")
     except OSError as error:  # moved since the sample was built: no reason to lose what was built from it
-        return markdown.literal(f"(the picture {path} cannot be shown: {error})")
+        return markdown.literal(f"(the picture {shown.path} cannot be shown: {error})")
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=PICTURE_QUALITY)
     return markdown.picture(sample.id, buffer.getvalue(), "jpeg")

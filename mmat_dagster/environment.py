@@ -59,10 +59,11 @@ OPENAI_BASE_URL   an OpenAI-compatible server; default OpenAI's
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
+from mmat_dagster.addresses import FORM, is_bare
 from mmat_dagster.chat.models import ImageDetail
 from mmat_dagster.corpus import BENCHMARKS
 from mmat_dagster.fingerprints import code_fingerprint
@@ -116,7 +117,7 @@ class Environment:
     leaks: LeakPolicy
     part_rows: int | None
     concurrency: int | None
-    ledger: str
+    ledger: str = field(repr=False)
     names_ledger: bool
     budget_usd: float | None
     mode: ModeName
@@ -129,7 +130,7 @@ class Environment:
     operator_hosts: tuple[str, ...]
     has_operator_token: bool
     grounding_dino: str | None
-    operator_cache: str | None
+    operator_cache: str | None = field(repr=False)
     names_operator_cache: bool
     workers: int | None
     observation_chars: int | None
@@ -184,7 +185,7 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         bucket=bucket,
         teacher=_teacher(variables.get("MMAT_TEACHER", "").strip() or "annotations"),
         model=variables.get("MMAT_MODEL", "").strip() or None,
-        base_url=variables.get("OPENAI_BASE_URL", "").strip() or None,
+        base_url=_url(variables, "OPENAI_BASE_URL"),
         has_key=bool(variables.get("OPENAI_API_KEY")),
         limit=_count(variables, "MMAT_LIMIT"),
         allow_non_commercial=_truth(variables, "MMAT_ALLOW_NON_COMMERCIAL"),
@@ -202,7 +203,7 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         timeout_s=_amount(variables, "MMAT_TIMEOUT_S"),
         image_detail=_image_detail(variables.get("MMAT_IMAGE_DETAIL", "").strip()),
         operators=_backends(variables.get("MMAT_OPERATORS", "")),
-        operator_url=variables.get("MMAT_OPERATOR_URL", "").strip() or None,
+        operator_url=_url(variables, "MMAT_OPERATOR_URL"),
         operator_hosts=_words(variables.get("MMAT_OPERATOR_HOSTS", "")),
         has_operator_token=bool(variables.get("MMAT_OPERATOR_TOKEN")),
         grounding_dino=variables.get("MMAT_GROUNDING_DINO", "").strip() or None,
@@ -211,7 +212,7 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         workers=_count(variables, "MMAT_WORKERS"),
         observation_chars=_count(variables, "MMAT_OBSERVATION_CHARS"),
         judge=_judge(variables),
-        judge_url=variables.get("MMAT_JUDGE_URL", "").strip() or None,
+        judge_url=_url(variables, "MMAT_JUDGE_URL"),
         has_judge_key=bool(variables.get("MMAT_JUDGE_KEY")),
         audit_sample=_count(variables, "MMAT_AUDIT_SAMPLE"),
         search=_search(variables.get("MMAT_SEARCH", "").strip() or "corpus"),
@@ -219,11 +220,11 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         search_language=variables.get("MMAT_SEARCH_LANGUAGE", "").strip() or None,
         has_google_key=bool(variables.get("GOOGLE_API_KEY")),
         google_engine=variables.get("GOOGLE_CSE_ID", "").strip() or None,
-        google_url=variables.get("GOOGLE_SEARCH_URL", "").strip() or None,
+        google_url=_url(variables, "GOOGLE_SEARCH_URL"),
         student=_student(variables.get("MMAT_STUDENT", "").strip() or "tiny"),
         train_processes=_count(variables, "MMAT_TRAIN_PROCESSES"),
         inference=_inference(variables),
-        student_url=variables.get("MMAT_STUDENT_URL", "").strip() or None,
+        student_url=_url(variables, "MMAT_STUDENT_URL"),
         has_student_key=bool(variables.get("MMAT_STUDENT_KEY")),
         student_model=variables.get("MMAT_STUDENT_MODEL", "").strip() or None,
         hub_repository=variables.get("MMAT_HUB_REPO", "").strip() or None,
@@ -265,6 +266,14 @@ def _store(variables: Mapping[str, str]) -> tuple[Path, str | None]:
     if scheme != "s3" or not names[0] or {"", ".", ".."} & {*names}:
         raise BadEnvironment(f"MMAT_STORE is {place!r}; it may be a folder, or s3://bucket/prefix")
     return Path(mirror).expanduser() if mirror else DATA.joinpath("mirror", *names), f"s3://{'/'.join(names)}"
+
+
+def _url(variables: Mapping[str, str], name: str) -> str | None:
+    url = variables.get(name, "").strip()
+    if url and not is_bare(url):
+        # It may hold a secret, and so it is not told.
+        raise BadEnvironment(f"{name} must be like {FORM}")
+    return url or None
 
 
 def _teacher(name: str) -> TeacherName:

@@ -17,6 +17,7 @@ from typing import IO
 from PIL import Image, UnidentifiedImageError
 
 from mmat_dagster.interfaces import Pictures, Store
+from mmat_dagster.roots import below
 from mmat_dagster.schema import ImageRef, SourceName
 
 # More pixels than any photo or scan of the sources has; a small file can unpack into a memory-eating "bomb".
@@ -149,7 +150,7 @@ class PicturesOnDisk(Pictures):
 
     def locate(self, source: SourceName, image: ImageRef) -> Path:
         """Return the local file of `image`."""
-        return (self.source_root / source if image.home == "source" else self.store_root) / image.path
+        return below(self.source_root / source if image.home == "source" else self.store_root, image.path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,11 +163,11 @@ class StoredPictures(Pictures):
     def locate(self, source: SourceName, image: ImageRef) -> Path:
         """Return the local file of `image`; one that the store has not got is where it would be."""
         if image.home == "source":
-            return self.source_root / source / image.path
+            return below(self.source_root / source, image.path)
         try:
             return self.store.fetch(image.path)
         except FileNotFoundError:
-            return self.store.mirror / image.path
+            return below(self.store.mirror, image.path)
 
     def bring(self, images: Iterable[ImageRef]) -> None:
         """Have the shelf's images here, several at once."""

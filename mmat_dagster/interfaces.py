@@ -111,7 +111,7 @@ class Pictures(ABC):
 
     @abstractmethod
     def locate(self, source: SourceName, image: ImageRef) -> Path:
-        """Return the local file of `image`."""
+        """Return the local file of `image`; raise OutsideRoot, an OSError, for a path that leads elsewhere."""
 
     def bring(self, images: Iterable[ImageRef]) -> None:  # noqa: B027
         """Have `locate` find `images` without a delay, as far as they are there."""

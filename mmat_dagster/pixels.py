@@ -19,7 +19,7 @@ def read_rgb(source: Path | bytes) -> Image.Image:
     content = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         with Image.open(content, formats=FORMATS) as image:
-            _check_size(image)
+            check_size(image)
             return to_rgb(image)
     except UnidentifiedImageError:
         raise OSError("not an image, or of a format that no source has") from None
@@ -34,7 +34,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return _on_white(_eight_bit(ImageOps.exif_transpose(image))).convert("RGB")
 
 
-def _check_size(image: Image.Image) -> None:
+def check_size(image: Image.Image) -> None:
+    """Raise OSError for an image that is empty or would take too much memory; to be asked before it is decoded."""
     if image.width < 1 or image.height < 1:
         raise OSError(f"an image of {image.width}x{image.height} pixels")
     if image.width * image.height > PIXEL_LIMIT:

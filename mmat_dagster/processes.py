@@ -1,20 +1,42 @@
-"""The processes of this program: how many there may be, that none outlives its parent, and how one is ended."""
+"""The processes of this program: how many, that none outlives its parent, how one is ended, and what none is told."""
 
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
 WATCH_EVERY_S = 1.0
+# Whoever trains, serves, looks at images or fills an index asks nobody who wants these. HF_TOKEN is not among them: it
+# is what weights are fetched with.
+SECRETS = (
+    "OPENAI_API_KEY",
+    "GOOGLE_API_KEY",
+    "MMAT_JUDGE_KEY",
+    "MMAT_STUDENT_KEY",
+    "MMAT_OPERATOR_TOKEN",
+    "MMAT_LEDGER",
+    "MMAT_OPERATOR_CACHE",
+)
 
 
 def cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0))
+
+
+def without_secrets(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment for a process that needs no secret of this one."""
+    return {name: value for name, value in variables.items() if name not in SECRETS}
+
+
+def forget_secrets() -> None:
+    """Take the secrets out of this process's environment, before it imports what others have written."""
+    for name in SECRETS:
+        os.environ.pop(name, None)
 
 
 def end_with_parent() -> None:

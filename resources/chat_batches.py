@@ -285,20 +285,23 @@ class BatchDesk:
         if response is None:
             code = line.error.code if line.error else None
             return Answer(key=key, reply=None, is_try=code not in WITHDRAWN), ""
-        body = orjson.dumps(response.body)
+        body = self.server.kept(orjson.dumps(response.body))
         status, (code, said) = response.status_code, parse_error(body)
         if status in HOPELESS or code in NO_QUOTA or (status in OF_THIS_REQUEST and code in MISCONFIGURED):
             advice = self.server.hopeless(status, said).advice
-            return Answer(key=key, reply=None, is_try=False), self.server.cleared(advice)
+            return Answer(key=key, reply=None, is_try=False), advice
         if status not in OF_THIS_REQUEST and not _is_completion(status, body):
             return Answer(key=key, reply=None), ""
         return Answer(key=key, reply=self._reply(batch, response, body)), ""
 
     def _reply(self, batch: Batch, response: LineResponse, body: bytes) -> StoredReply:
-        kept = body.replace(self.server.key.encode(), b"***") if self.server.key else body
         paid = read_usage(body) if response.status_code == OK else Paid()
         answered = Answered(
-            status=response.status_code, body=kept, paid=paid, request_id=response.request_id, seen=None
+            status=response.status_code,
+            body=body,
+            paid=paid,
+            request_id=self.server.cleared(response.request_id or "") or None,
+            seen=None,
         )
         return self.price(answered, batch.id)
 

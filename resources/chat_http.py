@@ -2,12 +2,13 @@
 
 Answered   200, or an error that this request would get again (400, 413, 422): kept in the ledger
 Again      408, 409, 429, 5xx, a lost or silent connection, a body that is none: worth another attempt
-Hopeless   401, 402, 403, 404, no quota, settings that the model does not take: no request can work
+Hopeless   3xx, 401, 402, 403, 404, no quota, settings that the model does not take: no request can work
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import httpx2
@@ -18,6 +19,7 @@ from mmat_dagster.chat.replies import parse_error, read_usage
 from mmat_dagster.ledger.accounts import Paid
 from mmat_dagster.ledger.buckets import RateSeen
 from resources.outcomes import Again, Answered, Hopeless, Outcome
+from resources.redaction import Secret
 
 OK = 200
 TOO_MANY = 429
@@ -28,8 +30,12 @@ OF_THIS_REQUEST = frozenset({400, 413, 422})
 TRANSIENT = frozenset({408, 409, 425})
 # A server that says so may be away for long; beyond this it is asked again anyway.
 LONGEST_PAUSE_S = 120.0
+EXCERPT = 100
+SAID_CHARS = 300
 JSON = {"Content-Type": "application/json"}
 
+ELSEWHERE = "sends elsewhere, where nobody follows: set `base_url` to where it leads"
+FOREIGN = "does not speak the chat-completions protocol: check `base_url`"
 HOPELESS: Mapping[int, str] = {
     401: "refuses the key: export a valid OPENAI_API_KEY",
     402: "has no credit left for this key: add credit, then run again",
@@ -65,14 +71,18 @@ class ChatServer:
 
     def hopeless(self, status: int, said: str) -> Hopeless:
         """Return what to do about a status that no request can get past."""
-        advice = HOPELESS.get(status, "does not speak the chat-completions protocol: check `base_url`")
+        advice = HOPELESS.get(status, ELSEWHERE if 300 <= status < 400 else FOREIGN)
         # What a server says about a bad key may quote parts of it.
         told = f" ({said})" if said and status != 401 else ""
         return Hopeless(advice=f"{self.name} {advice.format(model=self.model)}{told}")
 
     def cleared(self, said: str) -> str:
         """Return `said` without the key."""
-        return said.replace(self.key, "***") if self.key else said
+        return self._secret.cleared(said)
+
+    def kept(self, body: bytes) -> bytes:
+        """Return a response's body as it may be kept: without the key."""
+        return self._secret.cleared_bytes(body)
 
     def _answered(self, response: httpx2.Response) -> Outcome:
         body = response.content
@@ -82,16 +92,17 @@ class ChatServer:
             return Again(kind="transient", said=f"the answer is no chat completion: {self._excerpt(body)}")
         return Answered(
             status=response.status_code,
-            body=self._kept(body),
+            body=self.kept(body),
             paid=paid,
-            request_id=_id(response),
+            request_id=self._id(response),
             seen=_seen(response),
         )
 
     def refusal(self, response: httpx2.Response) -> Outcome:
         """Return the class of an error response."""
-        status, body = response.status_code, self._kept(response.content)
+        status, body = response.status_code, self.kept(response.content)
         code, said = parse_error(body)
+        said = self.cleared(response.headers.get("location", said) if 300 <= status < 400 else said)[:SAID_CHARS]
         if code in NO_QUOTA:
             return Hopeless(advice=f"{self.name} has no quota left for this key: add credit, then run again")
         if status == TOO_MANY:
@@ -101,7 +112,7 @@ class ChatServer:
         if status in OF_THIS_REQUEST and code in MISCONFIGURED:
             return Hopeless(advice=f"{self.name} does not take these settings: change the field that it names ({said})")
         if status in OF_THIS_REQUEST:
-            return Answered(status=status, body=body, paid=Paid(), request_id=_id(response), seen=_seen(response))
+            return Answered(status=status, body=body, paid=Paid(), request_id=self._id(response), seen=_seen(response))
         return self.hopeless(status, said)
 
     def _lost(self, error: Exception) -> str:
@@ -111,20 +122,21 @@ class ChatServer:
             return f"no answer in {self.timeout_s:g} s"
         return self.cleared(str(causes(error)[-1]))[:300] or type(error).__name__
 
-    def _kept(self, body: bytes) -> bytes:
-        return body.replace(self.key.encode(), b"***") if self.key else body
-
     def _excerpt(self, body: bytes) -> str:
-        return self._kept(body)[:100].decode(errors="replace")
+        return self.kept(body)[:EXCERPT].decode(errors="replace")
+
+    def _id(self, response: httpx2.Response) -> str | None:
+        told = response.headers.get("x-request-id")
+        return None if told is None else self.cleared(told)
+
+    @cached_property
+    def _secret(self) -> Secret:
+        return Secret(self.key)
 
 
 def causes(error: BaseException) -> Sequence[BaseException]:
     """Return `error` and what it was raised from, the first cause last."""
     return [error, *(causes(error.__cause__) if error.__cause__ is not None else [])]
-
-
-def _id(response: httpx2.Response) -> str | None:
-    return response.headers.get("x-request-id")
 
 
 def _after_s(response: httpx2.Response) -> float | None:

@@ -71,7 +71,7 @@ async def fetch_models(server: ChatServer, backoff_s: float) -> list[ListedModel
     if response is None:
         return None
     try:
-        return ModelList.model_validate_json(response.content).data
+        return ModelList.model_validate_json(server.kept(response.content)).data
     except ValidationError:
         failure = f"{server.name} does not list its models in the API's form: check `base_url`"
     raise TeacherUnavailable(failure)

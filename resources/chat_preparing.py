@@ -6,7 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from posixpath import normpath
 from typing import TypeVar
+from urllib.parse import quote
 
 import orjson
 
@@ -129,7 +131,8 @@ class Preparing:
 
     def _show(self, image: ChatImage) -> str | PreparedImage:
         if self.image_url is not None:
-            return self.image_url.format(reference=image.reference, sha256=image.sha256)
+            # A file may be called what a URL takes for parameters or for a way up.
+            return self.image_url.format(reference=quote(normpath(image.reference)), sha256=image.sha256)
         limits = self.parameters
         return prepare(
             image.path, image.sha256, max_side=limits.max_image_side, tiles=limits.fits_tiles, shelf=self.shelf

@@ -4,8 +4,9 @@ of bounded size.
 
 import asyncio
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
@@ -15,6 +16,7 @@ from mmat_dagster.ledger.accounts import Paid
 from resources.google_errors import classify
 from resources.google_results import read_page
 from resources.outcomes import Again, Answered, Outcome
+from resources.redaction import Secret
 
 OK = 200
 CHUNK = 65_536
@@ -65,7 +67,7 @@ class GoogleServer:
         except TimeoutError:
             return Again(kind="transient", said=f"no answer in {self.timeout_s:g} s")
         except aiohttp.ClientError as error:
-            return Again(kind="transient", said=self._cleared(str(error))[:300] or type(error).__name__)
+            return Again(kind="transient", said=self._secret.cleared(str(error))[:300] or type(error).__name__)
 
     def _get(self, body: bytes) -> "aiohttp.client._RequestContextManager":
         in_header = self.key_place == "header"
@@ -77,7 +79,7 @@ class GoogleServer:
         read = await self._read(response)
         if read is None:
             return Again(kind="transient", said=f"the answer is longer than {self.max_bytes:,} bytes")
-        body = self._kept(read)
+        body = self._secret.cleared_bytes(read)
         if response.status != OK:
             return classify(self.name, response.status, body, response.headers)
         try:
@@ -99,17 +101,6 @@ class GoogleServer:
                 return None
         return bytes(held)
 
-    def _kept(self, body: bytes) -> bytes:
-        for form in self._forms:
-            body = body.replace(form.encode(), b"***")
-        return body
-
-    def _cleared(self, said: str) -> str:
-        for form in self._forms:
-            said = said.replace(form, "***")
-        return said
-
-    @property
-    def _forms(self) -> tuple[str, ...]:
-        """The key as it is, and as a URL holds it."""
-        return (self.key, quote(self.key, safe="")) if self.key else ()
+    @cached_property
+    def _secret(self) -> Secret:
+        return Secret(self.key)

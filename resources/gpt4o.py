@@ -23,6 +23,7 @@ import openai
 import orjson
 from pydantic import Field, PrivateAttr
 
+from mmat_dagster.addresses import FORM
 from mmat_dagster.chat.estimates import TokenEstimator
 from mmat_dagster.chat.forecasts import Pace, quote
 from mmat_dagster.chat.models import ImageDetail, ModelFacts, Prices, facts
@@ -268,7 +269,8 @@ class GPT4o(dg.ConfigurableResource[ChatModel], ChatModel):
             base_url=self.base_url,
             timeout=self.timeout_s,
             max_retries=0,
-            http_client=openai.DefaultAioHttpClient(limits=limits),
+            # What is asked, images and all, goes to whom it is meant for and nowhere else.
+            http_client=openai.DefaultAioHttpClient(limits=limits, follow_redirects=False),
         )
         try:
             yield client
@@ -367,6 +369,8 @@ class GPT4o(dg.ConfigurableResource[ChatModel], ChatModel):
         """Raise TeacherUnavailable for settings that no request could work with."""
         if not (self.api_key.isascii() and self.api_key.strip().isprintable()):
             raise TeacherUnavailable("the key holds a character that no key has: export OPENAI_API_KEY again")
+        if "@" in self.base_url or "?" in self.base_url:
+            raise TeacherUnavailable(f"`base_url` must be like {FORM}")
         try:
             (self.image_url or "").format(reference="", sha256="")
         except (LookupError, ValueError):

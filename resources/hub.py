@@ -9,6 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from mmat_dagster.release.hub import PushFailed, ReleaseHub
+from resources.redaction import Secret
 
 INSTALL = "The hub's client is not installed. Install it with: pip install -e '.[release]'"
 
@@ -38,7 +39,7 @@ class HuggingFaceHub(dg.ConfigurableResource[ReleaseHub], ReleaseHub):
         except ImportError as error:
             raise PushFailed(INSTALL) from error
         api = HfApi(endpoint=self.endpoint, token=self.token)
-        with _failing(repository):
+        with _failing(repository, Secret(self.token)):
             api.create_repo(repository, repo_type="dataset", private=self.is_private, exist_ok=True)
             api.upload_folder(
                 repo_id=repository,
@@ -51,7 +52,7 @@ class HuggingFaceHub(dg.ConfigurableResource[ReleaseHub], ReleaseHub):
 
 
 @contextmanager
-def _failing(repository: str) -> Iterator[None]:
+def _failing(repository: str, token: Secret) -> Iterator[None]:
     """Tell what went wrong on the way to the hub; it names the repository and never the token."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError  # noqa: PLC0415
 
@@ -60,8 +61,8 @@ def _failing(repository: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
-        told = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        told = next(iter(token.cleared(str(error)).strip().splitlines()), type(error).__name__)
         raise PushFailed(
             f"The release could not be pushed to {repository}: {told}. It stands in the store; check HF_TOKEN and "
             "MMAT_HUB_REPO, and materialize dataset_release again to push it."
-        ) from error
+        ) from None  # what is behind it may quote the token

@@ -10,6 +10,7 @@ import io
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from mmat_dagster.operators.observation import one_line
 from mmat_dagster.tools import Failed, OperatorUnavailable
 from resources.operator_contract import OPERATORS, Answer, Listing
+from resources.redaction import Secret
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -128,12 +130,13 @@ class OperatorServer:
             return Again(said=self._told(error))
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes | Again:
+        """Return the body, without the token: what an operator says becomes part of a dialogue."""
         content = bytearray()
         async for chunk in response.content.iter_chunked(1 << 16):
             content += chunk
             if len(content) > self.manners.max_response_bytes:
                 return Again(said=f"the answer is longer than {self.manners.max_response_bytes:,} bytes")
-        return bytes(content)
+        return self._secret.cleared_bytes(bytes(content))
 
     def _parsed(self, response: aiohttp.ClientResponse, content: bytes, form: type[M]) -> M | Again:
         if response.content_type != "application/json":
@@ -147,7 +150,7 @@ class OperatorServer:
 
     def _class(self, response: aiohttp.ClientResponse, content: bytes) -> Failed | Again:
         """Return the class of a response that is no success; raise OperatorUnavailable where none can be one."""
-        status, said = response.status, self._cleared(_said(content))
+        status, said = response.status, _said(content)
         told = f"status {status} {said}".strip()
         if status in OF_THIS_IMAGE:
             return Failed(detail=said or told)
@@ -156,7 +159,7 @@ class OperatorServer:
         if status in PASSING or status >= 500:
             return Again(said=told, after_s=_after_s(response))
         if 300 <= status < 400:
-            where = self._cleared(response.headers.get("Location", ""))[:EXCERPT]
+            where = self._secret.cleared(response.headers.get("Location", ""))[:EXCERPT]
             raise self.hopeless(f"sends elsewhere ({status} {where}), where nobody follows: set `url` to the end of it")
         advice = HOPELESS.get(status, "does not speak the contract of operators: check `url`")
         # What a server says about a bad token may quote parts of it.
@@ -167,11 +170,11 @@ class OperatorServer:
         return OperatorUnavailable(f"{self.name}: the server {self.manners.url} {advice}")
 
     def _told(self, error: Exception) -> str:
-        return self._cleared(str(error))[:TOLD] or type(error).__name__
+        return self._secret.cleared(str(error))[:TOLD] or type(error).__name__
 
-    def _cleared(self, said: str) -> str:
-        """Return `said` without the token."""
-        return said.replace(self.manners.token, "***") if self.manners.token else said
+    @cached_property
+    def _secret(self) -> Secret:
+        return Secret(self.manners.token or "")
 
 
 class _Message(BaseModel):

@@ -15,6 +15,7 @@ from dagster_aws.s3 import S3Resource
 from pydantic import Field, PrivateAttr
 
 from mmat_dagster.interfaces import Store
+from mmat_dagster.roots import OutsideRoot, below
 from resources.bucket import IN_PIECES_BYTES, Bucket
 from resources.locks import FileLocks, Locks, PostgresLocks
 
@@ -81,7 +82,7 @@ class S3Store(dg.ConfigurableResource[Store], Store):
 
     def put_soon(self, key: str, data: bytes) -> None:
         """Have the object uploaded by another thread; the mirror has it when the bucket has it."""
-        if not (self.mirror / key).is_file():
+        if not below(self.mirror, key).is_file():
             if len(self._coming) >= AT_ONCE + WAITING:
                 self._coming.popleft().result()
             self._coming.append(self._threads.submit(self._put_new, key, data))
@@ -93,16 +94,15 @@ class S3Store(dg.ConfigurableResource[Store], Store):
 
     def fetch(self, key: str) -> Path:
         """Return the mirror's copy, downloaded where there is none."""
-        path = self.mirror / key
+        path = below(self.mirror, key)
         if not path.is_file():
             self._place(path, partial(self._objects.load, key))
         return path
 
     def bring(self, keys: Iterable[str]) -> None:
         """Download what the mirror has not got."""
-        missing = (key for key in dict.fromkeys(keys) if not (self.mirror / key).is_file())
-        for coming in self._all(partial(self.fetch, key) for key in missing):
-            with suppress(FileNotFoundError):
+        for coming in self._all(partial(self.fetch, key) for key in dict.fromkeys(keys) if not self._has(key)):
+            with suppress(FileNotFoundError, OutsideRoot):
                 coming.result()
 
     def list_keys(self, prefix: str) -> list[str]:
@@ -120,14 +120,14 @@ class S3Store(dg.ConfigurableResource[Store], Store):
     def delete(self, key: str) -> None:
         """Remove the object, and the mirror's copy."""
         self._objects.delete([key])
-        (self.mirror / key).unlink(missing_ok=True)
+        below(self.mirror, key).unlink(missing_ok=True)
 
     def delete_below(self, prefix: str) -> None:
         """Remove the objects, and the mirror's copies."""
         keys = list(self.walk(prefix))
         self._objects.delete(keys)
         for key in keys:
-            (self.mirror / key).unlink(missing_ok=True)
+            below(self.mirror, key).unlink(missing_ok=True)
 
     def exclusive(self, prefix: str) -> AbstractContextManager[None]:
         """Hold the prefix's lock: among all machines by PostgreSQL, else among the processes of this one."""
@@ -146,10 +146,16 @@ class S3Store(dg.ConfigurableResource[Store], Store):
             self._pool = ThreadPoolExecutor(AT_ONCE, "s3")
         return self._pool
 
+    def _has(self, key: str) -> bool:
+        try:
+            return below(self.mirror, key).is_file()
+        except OutsideRoot:
+            return False
+
     def _put_new(self, key: str, data: bytes) -> None:
         if not self.exists(key):
             self.write(key, data)
-        self._place(self.mirror / key, lambda path: path.write_bytes(data))
+        self._place(below(self.mirror, key), lambda path: path.write_bytes(data))
 
     def _all(self, works: Iterable[Callable[[], Any]]) -> "Iterator[Future[Any]]":
         """Yield what each of `works` comes to, in order, a bounded number of them begun."""

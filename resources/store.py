@@ -13,6 +13,7 @@ import dagster as dg
 from pydantic import Field
 
 from mmat_dagster.interfaces import Store, StoreError
+from mmat_dagster.roots import below
 
 WRITING = ".writing-"
 COPIED_AT_ONCE = 1 << 20
@@ -117,7 +118,7 @@ class LocalStore(dg.ConfigurableResource[Store], Store):
             yield
 
     def _path(self, key: str) -> Path:
-        return Path(self.root) / key
+        return below(Path(self.root), key)
 
     @contextmanager
     def _writable(self, key: str, *, is_forced: bool = True) -> Iterator[BinaryIO]:

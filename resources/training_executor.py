@@ -17,6 +17,7 @@ import dagster as dg
 from dagster._core.pipes.context import PipesSession
 from pydantic import Field
 
+from mmat_dagster.processes import without_secrets
 from mmat_dagster.training.executor import (
     PYTHON,
     ServingFailed,
@@ -90,7 +91,9 @@ class LocalTrainingExecutor(
         python = self.python or sys.executable
         command = tuple(python if word == PYTHON else word for word in job.command)
         patience = Patience(start_s=self.start_timeout_s, end_s=SERVER_END_S, tail_lines=self.tail_lines)
-        with served(replace(job, command=command), {**os.environ, **self._environment()}, patience) as url:
+        with served(
+            replace(job, command=command), {**without_secrets(os.environ), **self._environment()}, patience
+        ) as url:
             yield url
 
     def command(self, job: TrainingJob) -> list[str]:
@@ -124,7 +127,7 @@ class LocalTrainingExecutor(
 
         launches = job.accelerate is not None or self.processes > 1
         with TrainingTeller(context, job, self.tell_every_s) as teller, self._session(context) as session:
-            environment = {**os.environ, **session.get_bootstrap_env_vars(), **self._environment()}
+            environment = {**without_secrets(os.environ), **session.get_bootstrap_env_vars(), **self._environment()}
             timeout_s = self.termination_timeout_s + (LAUNCHER_S if launches else 0.0)
             try:
                 return run_process(command, environment, log, watch, timeout_s)

@@ -22,7 +22,7 @@ from typing import TypeAlias
 from PIL import Image
 
 from mmat_dagster.pixels import read_rgb
-from mmat_dagster.processes import end_with_parent
+from mmat_dagster.processes import end_with_parent, forget_secrets
 from mmat_dagster.tools import Failed, Sight
 
 # Every library that models use counts its threads by one of these, when it is imported.
@@ -103,6 +103,7 @@ def serve(connection: Connection) -> None:
     # One that ignores this hands that down, and would wait at its own end for this one, which it asks to end.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with_parent()
+    forget_secrets()
     for name in THREADS:
         os.environ[name] = "1"
     desk = _Desk()

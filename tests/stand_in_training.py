@@ -16,7 +16,7 @@ from pathlib import Path
 
 STEPS = 4
 PREEMPTED = 75
-BEHAVIOUR, READY, COMMAND = "behaviour", "ready", "command"
+BEHAVIOUR, READY, COMMAND, ENVIRONMENT = "behaviour", "ready", "command", "environment"
 
 
 def say(line: str) -> None:
@@ -147,6 +147,7 @@ BEHAVIOURS: Mapping[str, Callable[[Path], int]] = {
 def main() -> int:
     folder = Path(sys.argv[sys.argv.index("--config") + 1]).parent
     (folder / COMMAND).write_bytes(Path("/proc/self/cmdline").read_bytes())
+    (folder / ENVIRONMENT).write_text("\n".join(os.environ))
     told = folder / BEHAVIOUR
     return BEHAVIOURS[told.read_text() if told.exists() else finish.__name__](folder)
 

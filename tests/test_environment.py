@@ -79,6 +79,27 @@ def test_money_and_limits_are_read_as_numbers() -> None:
     assert (environment.timeout_s, environment.image_detail) == (600.0, "low")
 
 
+@pytest.mark.parametrize(
+    "name", ["OPENAI_BASE_URL", "MMAT_JUDGE_URL", "MMAT_STUDENT_URL", "MMAT_OPERATOR_URL", "GOOGLE_SEARCH_URL"]
+)
+@pytest.mark.parametrize(
+    "url",
+    ["https://me:s3cret@host/v1", "https://s3cret@host/v1", "https://host/v1?key=s3cret", "s3cret", "file:///s3cret"],
+)
+def test_an_address_that_may_hold_a_secret_is_refused_and_not_told(name: str, url: str) -> None:
+    judge = {"MMAT_JUDGE": "tiny"}
+    with pytest.raises(BadEnvironment, match=f"{name} must be like https://host/v1, without a name") as refused:
+        read_environment({**judge, name: url})
+    assert "s3cret" not in str(refused.value)
+    assert read_environment({**judge, name: "http://127.0.0.1:8000/v1/"})
+
+
+def test_a_password_in_the_url_of_a_database_is_not_shown() -> None:
+    environment = read_environment({"MMAT_LEDGER": PASSWORD, "MMAT_OPERATOR_CACHE": PASSWORD})
+    assert (environment.ledger, environment.operator_cache) == (PASSWORD, PASSWORD)
+    assert "secret" not in repr(environment)
+
+
 def test_the_key_itself_is_not_kept() -> None:
     environment = read_environment({"OPENAI_API_KEY": "sk-secret"})
     assert environment.has_key

@@ -5,6 +5,7 @@ import base64
 import hashlib
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,24 @@ async def test_a_server_can_be_told_where_to_fetch_images(chat_server: ChatServe
     assert isinstance(await ask(model, question("?", picture)), ChatReply)
     image, _ = chat_server.received[0].body["messages"][0]["content"]
     assert image["image_url"]["url"] == f"https://host/tabmwp/a.png?v={picture.sha256}"
+
+
+@pytest.mark.parametrize(
+    ("reference", "path"),
+    [
+        ("tabmwp/a b#c?d=%2e&é.png", "tabmwp/a%20b%23c%3Fd%3D%252e%26%C3%A9.png"),
+        ("tabmwp/tables/../a.png", "tabmwp/a.png"),
+        ("tabmwp//tables/./a.png", "tabmwp/tables/a.png"),
+    ],
+)
+async def test_a_name_of_an_image_leads_nowhere_else_on_that_server(
+    chat_server: ChatServer, tmp_path: Path, reference: str, path: str
+) -> None:
+    picture = replace(save_picture(tmp_path / "a.png"), reference=reference)
+    chat_server.script = in_turn("{}")
+    await ask(make_model(chat_server.url, tmp_path, image_url="https://host/{reference}"), question("?", picture))
+    image, _ = chat_server.received[0].body["messages"][0]["content"]
+    assert image["image_url"]["url"] == f"https://host/{path}"
 
 
 async def test_a_model_that_cannot_see_is_sent_no_image(chat_server: ChatServer, tmp_path: Path) -> None:

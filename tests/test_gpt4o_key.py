@@ -1,10 +1,13 @@
 """The key goes into one header and nowhere else, whatever a server says about it."""
 
+import base64
+import json
 import logging
 import sqlite3
 import traceback
 import zlib
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -15,6 +18,14 @@ from tests.chat_server import ChatServer, ServerReply, error_reply, in_turn
 
 # So much of it must not be found anywhere.
 TRACE = KEY[:12]
+ODD = 'sk-0dd/k3y+with="signs\\&more'
+QUOTED_AS = {
+    "JSON": json.dumps(ODD)[1:-1],
+    "JSON of PHP": json.dumps(ODD)[1:-1].replace("/", "\\/"),
+    "JSON in numbers": "".join(f"\\u{ord(each):04x}" for each in ODD),
+    "a URL": quote(ODD, safe=""),
+    "base64": base64.b64encode(ODD.encode()).decode(),
+}
 QUOTED = "x" * 240 + f" your key is {KEY}, so {KEY}"
 
 
@@ -102,6 +113,31 @@ async def test_what_the_ledger_keeps_of_an_error_still_reads_without_the_key(
     assert told == [RowError(reason="request not accepted", detail="not with ***")] * 2
 
 
+@pytest.mark.parametrize("status", [200, 400, 404, 429, 500])
+@pytest.mark.parametrize("form", QUOTED_AS)
+async def test_a_key_is_not_told_in_another_form_either(
+    chat_server: ChatServer, tmp_path: Path, status: int, form: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    quoted = QUOTED_AS[form]
+    body = f'{{"choices": [{{"message": {{"content": "{quoted}"}}}}]}}' if status == 200 else quoted
+    chat_server.script = lambda asked: ServerReply(body=body, status=status, raw=True, headers=SOON)
+    model = make_model(chat_server.url, tmp_path, api_key=ODD, give_up_s=0.05)
+    told = await tell(model) + caplog.text
+    assert chat_server.received[0].headers["authorization"] == f"Bearer {ODD}"
+    found = [name for name, content in files_of(tmp_path).items() if quoted.encode() in content]
+    assert found == []
+    assert quoted not in told
+    assert ODD not in told
+    assert not any(ODD.encode() in content for content in files_of(tmp_path).values())
+
+
+async def test_a_request_id_that_is_the_key_is_not_kept(chat_server: ChatServer, tmp_path: Path) -> None:
+    chat_server.script = in_turn(ServerReply(body="{}", headers={"x-request-id": f"req-{ODD}"}))
+    await ask(make_model(chat_server.url, tmp_path, api_key=ODD))
+    assert not any(ODD.encode() in content for content in files_of(tmp_path).values())
+
+
 async def test_files_are_searched_while_the_ledger_is_open(chat_server: ChatServer, tmp_path: Path) -> None:
     chat_server.script = in_turn(error_reply(400, QUOTED), "{}")
     model = make_model(chat_server.url, tmp_path)
@@ -125,6 +161,13 @@ async def test_the_client_s_logs_do_not_hold_the_key(
 async def test_a_server_that_is_away_is_told_without_the_key(tmp_path: Path) -> None:
     model = make_model("http://127.0.0.1:9/v1", tmp_path, check_model=False)
     assert TRACE not in await tell(model)
+
+
+@pytest.mark.parametrize("base_url", [f"http://me:{KEY}@127.0.0.1:9/v1", f"http://127.0.0.1:9/v1?key={KEY}"])
+async def test_a_key_in_an_address_is_refused_and_not_told(base_url: str, tmp_path: Path) -> None:
+    told = await tell(make_model(base_url, tmp_path))
+    assert "`base_url` must be like https://host/v1" in told
+    assert TRACE not in told
 
 
 @pytest.mark.parametrize(

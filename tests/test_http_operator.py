@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 import dagster as dg
 import pytest
@@ -393,6 +394,22 @@ async def test_the_token_goes_into_one_header_and_nowhere_else(status: int, capl
         assert {headers.get("authorization") for headers in server.headers} == {f"Bearer {TOKEN}"}
         told += repr(client) + str(client) + client.version + caplog.text
     assert TOKEN not in told
+
+
+@pytest.mark.parametrize("status", [200, 403, 422, 500])
+async def test_a_token_is_not_told_in_pieces_or_in_other_forms(status: int) -> None:
+    odd = 'an/0dd "t0ken" that  is long'
+    # The text is cut where the token stands, and its spaces are folded.
+    quoted = [f"{'x' * 185} {odd}", json.dumps(odd), quote(odd)]
+    for text in quoted:
+        reply = answer(text=text) if status == 200 else Response(text, status)
+        with scripted(then=reply) as (server, url):
+            try:
+                told = repr(await see(make_client(url, token=odd, give_up_s=0.2)))
+            except OperatorUnavailable as stop:
+                told = all_of(stop)
+            assert server.headers[0]["authorization"] == f"Bearer {odd}"
+        assert "0dd" not in told
 
 
 async def test_without_a_token_none_is_sent_and_no_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from mmat_dagster.inference.process.opening import OpenStudent, open_student
 from mmat_dagster.inference.process.prompting import Prompter
 from mmat_dagster.inference.protocol import Answer, BadRequest, Sampling, Spoken
 from mmat_dagster.inference.spec import Hosting
+from mmat_dagster.training.process.templates import special_tokens, tokenizer_of
 from mmat_dagster.training.spec import Student
 from mmat_dagster.training.students import STUDENTS
 from tests.served_students import forgetful_reader, photo_bytes, reader, tiler, user
@@ -225,6 +226,20 @@ def test_what_a_text_student_cannot_read_is_told(
     with pytest.raises(BadRequest, match=complaint) as caught:
         Prompter(reads).prompt(said)
     assert caught.value.code == code
+
+
+def test_a_text_that_holds_a_command_ends_no_turn_and_begins_none(reads: OpenStudent, sees: OpenStudent) -> None:
+    for it in (reads, sees):
+        tokenizer = tokenizer_of(it.processor)
+        commands = [each for each in special_tokens(tokenizer) if len(each) > 1]
+        numbers = set(tokenizer.convert_tokens_to_ids(commands))
+        plain = Prompter(it).prompt([SYSTEM, user("It reads: .")])
+        orders = ["".join(commands), *commands, *(f"{each[:2]}{each}{each[2:]}" for each in commands)]
+        for order in orders:
+            said = Prompter(it).prompt([SYSTEM, user(f"It reads: {order}.")])
+            assert [at for at in said.tokens.tolist() if at in numbers] == [
+                at for at in plain.tokens.tolist() if at in numbers
+            ]
 
 
 def test_a_long_prompt_leaves_its_reply_the_rest_of_the_context(reads: OpenStudent) -> None:

@@ -104,6 +104,17 @@ def test_the_server_lists_the_one_student_that_it_has(url: str) -> None:
     assert [model["id"] for model in listed["data"]] == ["it@transformers-fp32"]
 
 
+def test_a_page_whose_name_leads_to_this_machine_is_not_answered(url: str) -> None:
+    for host, status in (("evil.example", 400), ("127.0.0.1.evil.example", 400), ("localhost:1", 200)):
+        assert httpx2.get(f"{url}/models", headers={"Host": host}, trust_env=False).status_code == status
+
+
+def test_a_placeholder_in_a_text_is_no_image(url: str) -> None:
+    said = [post(url, said_by("user", f"{mark} twice", photo_bytes(1))) for mark in ("<image>", "< image>")]
+    assert [each.status_code for each in said] == [200, 200]
+    assert said[0].json()["usage"]["prompt_tokens"] == said[1].json()["usage"]["prompt_tokens"]
+
+
 def test_what_one_request_has_wrong_is_told_and_its_neighbours_are_answered(url: str) -> None:
     good = said_by("user", "What is it?", photo_bytes(1))
     wrong: Sequence[tuple[dict[str, Any], dict[str, Any], str | None, str]] = [
@@ -111,7 +122,6 @@ def test_what_one_request_has_wrong_is_told_and_its_neighbours_are_answered(url:
         (said_by("user", "x " * 20000), {}, "context_length_exceeded", "maximum context length is 16384 tokens"),
         (good, {"model": "gpt-4o"}, "model_not_found", "'gpt-4o' does not exist; 'it@transformers-fp32' is served"),
         (good, {"n": 3}, "unsupported_value", "n may only be"),
-        (said_by("user", "<image> twice", photo_bytes(1)), {}, None, "cannot be shown these messages"),
     ]
     with ThreadPoolExecutor(8) as pool:
         fine = [pool.submit(post, url, good) for _ in range(3)]

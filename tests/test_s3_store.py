@@ -103,7 +103,7 @@ def test_what_is_put_soon_is_there_when_the_store_is_settled(store: Store) -> No
 def test_another_machine_brings_what_it_needs_and_says_nothing_of_what_is_not_there(s3: str, tmp_path: Path) -> None:
     bucket_store(URL, tmp_path / "one").write("images/a.png", b"picture")
     other = bucket_store(URL, tmp_path / "other")
-    other.bring(iter(["images/a.png", "images/lost.png"]))
+    other.bring(iter(["images/a.png", "images/lost.png", "../../outside.png"]))
     connect(s3).delete_object(Bucket=BUCKET, Key="mmat/store/images/a.png")
     assert other.fetch("images/a.png").read_bytes() == b"picture"
     assert sorted(path.name for path in (tmp_path / "other").rglob("*") if path.is_file()) == ["a.png"]

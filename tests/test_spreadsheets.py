@@ -1,9 +1,12 @@
 """Excel files are read as VLMEvalKit writes them."""
 
 from pathlib import Path
-from zipfile import ZipFile
+from zipfile import ZIP_DEFLATED, ZipFile
+
+import pytest
 
 from mmat_dagster.decontamination.rows import Broken, Row
+from mmat_dagster.scoring import spreadsheets
 from mmat_dagster.scoring.spreadsheets import read_sheet
 from tests.scoring_tables import MAIN, write_xlsx
 
@@ -38,6 +41,32 @@ def test_what_is_no_excel_file_is_told(tmp_path: Path) -> None:
     (told,) = read_sheet(tmp_path / "t.xlsx")
     assert isinstance(told, Broken)
     assert "no Excel file" in told.problem
+
+
+@pytest.mark.parametrize("name", ["xl/worksheets/sheet1.xml", "xl/sharedStrings.xml"])
+def test_a_part_that_unpacks_into_too_much_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(spreadsheets, "LONGEST", 100_000)
+    whole = write_xlsx(tmp_path / "t.xlsx", [{"index": 1, "prediction": "A"}])
+    with ZipFile(whole) as file:
+        parts = {each: file.read(each) for each in file.namelist()}
+    with ZipFile(tmp_path / "bomb.xlsx", "w", ZIP_DEFLATED) as file:
+        for each, content in parts.items():
+            file.writestr(each, content.ljust(1_000_000) if each == name else content)
+    (told,) = read_sheet(tmp_path / "bomb.xlsx")
+    assert isinstance(told, Broken)
+    assert f"{name} unpacks into 1,000,000 bytes" in told.problem
+
+
+def test_entities_that_blow_up_are_refused(tmp_path: Path) -> None:
+    entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 12))
+    laughs = f'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY e0 "{"ha" * 50}">{entities}]><x>&e11;</x>'
+    with ZipFile(tmp_path / "t.xlsx", "w") as file:
+        file.writestr("xl/worksheets/sheet1.xml", laughs)
+    (told,) = read_sheet(tmp_path / "t.xlsx")
+    assert isinstance(told, Broken)
+    assert "amplification" in told.problem
 
 
 def test_a_file_that_breaks_off_keeps_what_stands_before(tmp_path: Path) -> None:

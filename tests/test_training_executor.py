@@ -15,6 +15,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from mmat_dagster.processes import SECRETS
 from mmat_dagster.training.executor import TrainingExecutor, TrainingFailed, TrainingJob
 from mmat_dagster.training.spec import (
     METRICS,
@@ -31,7 +32,7 @@ from resources.training_executor import LocalTrainingExecutor
 from resources.training_process import LOG, MARK, TrainingLog, run_process
 from resources.training_reports import total_steps
 from tests.fakes import told_metrics
-from tests.stand_in_training import COMMAND, READY
+from tests.stand_in_training import COMMAND, ENVIRONMENT, READY
 from tests.training_runs import job_that, training_run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -180,8 +181,12 @@ def test_exit_code_75_means_preempted(instance: dg.DagsterInstance, tmp_path: Pa
 def test_a_secret_of_the_environment_reaches_the_process_and_no_command_line(
     instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    for name in ("HF_TOKEN", *SECRETS):
+        monkeypatch.setenv(name, "hf_secret")
     run(instance, job_that("finish", tmp_path))
+    told = (tmp_path / ENVIRONMENT).read_text().split("\n")
+    assert "HF_TOKEN" in told  # what weights are fetched with
+    assert not set(SECRETS) & set(told)
     command = (tmp_path / COMMAND).read_bytes().split(b"\0")[:-1]
     assert b"hf_secret" not in b" ".join(command)
     assert command[-2:] == [b"--config", str(tmp_path / "run.json").encode()]
@@ -279,6 +284,7 @@ def test_what_trains_for_a_run_that_is_gone_writes_its_checkpoint_first(
 RUN_OF_ITS_OWN = """
 import dagster as dg
 from dagster._utils.interrupts import setup_interrupt_handlers
+from mmat_dagster.processes import SECRETS
 from mmat_dagster.training.executor import TrainingJob
 from resources.training_executor import LocalTrainingExecutor
 

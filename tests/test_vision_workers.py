@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from mmat_dagster.processes import SECRETS
 from mmat_dagster.tools import Failed, OperatorUnavailable, Sight
 from resources.vision_worker import ModelSpec, Task
 from resources.vision_workers import Handling, VisionWorkers, close_workers, open_workers
@@ -89,6 +90,16 @@ def test_an_image_is_seen_with_what_is_asked_of_it(single: VisionWorkers, tmp_pa
     assert result.text == "(20, 10) a dog, a cat"
     as_bytes = Task(image=Path(str(one.image)).read_bytes(), sha256=one.sha256)
     assert seen(single.look(as_bytes, handling()))["threads"] == ["1"]
+
+
+def test_a_model_is_told_no_secret_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SECRETS:
+        monkeypatch.setenv(name, "s3cret")
+    workers = VisionWorkers(1)
+    try:
+        assert seen(workers.look(task(tmp_path, "one"), handling()))["secrets"] == []
+    finally:
+        workers.close()
 
 
 def test_what_waits_is_looked_at_in_batches_of_one_model(single: VisionWorkers, tmp_path: Path) -> None:

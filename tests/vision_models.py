@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from mmat_dagster.processes import SECRETS
 from mmat_dagster.tools import Sight
 from resources.vision_worker import THREADS, Glance, VisionModel
 
@@ -22,7 +23,8 @@ class Obedient(VisionModel):
             obey(glance.question)
         threads = {os.environ[name] for name in THREADS}
         told: dict[str, JsonValue] = {"model": self.name, "process": os.getpid(), "at_once": len(glances)}
-        details: JsonValue = {**told, "threads": [*sorted(threads)]}
+        secrets = [name for name in SECRETS if name in os.environ]
+        details: JsonValue = {**told, "threads": [*sorted(threads)], "secrets": [*secrets]}
         return [Sight(text=f"{glance.image.size} {', '.join(glance.phrases)}", details=details) for glance in glances]
 
 

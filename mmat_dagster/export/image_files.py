@@ -8,6 +8,7 @@ from pathlib import Path
 from mmat_dagster.export.dialogues import NotExportable
 from mmat_dagster.filebook import sha256_of
 from mmat_dagster.interfaces import Pictures
+from mmat_dagster.roots import OutsideRoot
 from mmat_dagster.schema import ImageRef, SourceName
 
 # So many files that were looked at lately are remembered: neighbouring dialogues are often over the same image.
@@ -22,8 +23,11 @@ class ImageFiles:
     is_hashed: bool = False
 
     def find(self, source: SourceName, image: ImageRef) -> str:
-        """Return the absolute path of an image; raise NotExportable where it is missing or another one."""
-        path = str(self.pictures.locate(source, image).absolute())
+        """Return the absolute path of an image; raise NotExportable where it is missing, elsewhere or another one."""
+        try:
+            path = str(self.pictures.locate(source, image).absolute())
+        except OutsideRoot as error:
+            raise NotExportable("missing image", f"{image.path}: {error.strerror}") from error
         found = self._look(path)
         if found is None:
             raise NotExportable("missing image", image.path)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 MAX_CHARS = 4000
 CUT = " [cut]"
 
-# White space, control characters, and halves of surrogate pairs, which no UTF-8 file can hold.
-_BREAK = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+# White space, control characters, and halves of surrogate pairs, which no UTF-8 file can hold; what turns the direction
+# of writing; and tag characters, in which a page can hold a text for models that nobody sees.
+_BREAK = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]+")
 
 
 def one_line(text: str, max_chars: int = MAX_CHARS) -> str:

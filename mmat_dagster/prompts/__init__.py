@@ -1,4 +1,4 @@
-"""The prompts: one text file each, with `$slots`; a section's text cannot close the section that it stands in.
+"""The prompts: one text file each, with `$slots`; what fills a slot can neither close a section nor open one.
 
 Fixed text stands first in every file, so that a server can reuse the prefix between requests.
 """
@@ -9,7 +9,8 @@ from functools import cache
 from importlib import resources
 from string import Template
 
-_CLOSING_TAG = re.compile(r"</(\w+)>")
+# Sections have small letters; THOUGHT and its like are the wire form's, which is told of, and guards itself.
+_SECTION = re.compile(rb"</([a-z_]+)>")
 
 
 class PromptError(ValueError):
@@ -22,8 +23,7 @@ def render(name: str, **slots: str) -> str:
     wanted = set(template.get_identifiers())
     if wanted != set(slots):
         raise PromptError(f"prompt {name!r}: {_difference(wanted, set(slots))}")
-    closing = set(_CLOSING_TAG.findall(template.template))
-    return template.substitute({slot: _defused(text, closing) for slot, text in slots.items()})
+    return template.substitute({slot: _section_tags().sub(r"[\1]", text) for slot, text in slots.items()})
 
 
 def fingerprint(*names: str) -> str:
@@ -49,7 +49,11 @@ def _difference(wanted: set[str], given: set[str]) -> str:
     return ", ".join(missing + unused)
 
 
-def _defused(text: str, closing: set[str]) -> str:
-    for tag in closing:
-        text = text.replace(f"</{tag}>", f"[/{tag}]")
-    return text
+@cache
+def _section_tags() -> re.Pattern[str]:
+    """Return the pattern of all sections' tags, as loosely as a model may read them: `</ Question >`."""
+    files = (file for file in resources.files(__name__).iterdir() if file.name.endswith(".txt"))
+    names = {name.decode() for file in files for name in _SECTION.findall(file.read_bytes())}
+    tag = f"(?:{'|'.join(sorted(names))})"
+    # Not "a < question of b > c", which is no tag for anybody.
+    return re.compile(rf"<(\s*/?\s*{tag}\s*/?|/?{tag}\s[^<>]*)>", re.IGNORECASE)

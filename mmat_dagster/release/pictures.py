@@ -54,13 +54,23 @@ class PictureReader:
         if kept is not None:
             self._kept.move_to_end(image.sha256)
             return kept
-        picture = _read(self.locate(source, image), image)
+        picture = self._read(source, image)
         self._keep(image.sha256, picture)
         return picture
 
     def locate(self, source: SourceName, image: ImageRef) -> Path:
         """Return where the image lies now."""
         return self.pictures.locate(source, image).absolute()
+
+    def _read(self, source: SourceName, image: ImageRef) -> Picture:
+        try:
+            data = self.locate(source, image).read_bytes()
+        except OSError as error:
+            raise ImageLost(f"missing image: {image.path}") from error
+        found = sha256(data).hexdigest()
+        if found != image.sha256:
+            raise ImageLost(f"image changed: {image.path} has the SHA-256 {found}, not {image.sha256}")
+        return Picture(name=f"{found}.{_suffix(data)}", data=data)
 
     def _keep(self, key: str, picture: Picture) -> None:
         self._kept[key] = picture
@@ -93,17 +103,6 @@ class ImageFolder:
             return
         except OSError:  # another file system, or somebody else's file
             path.write_bytes(picture.data)
-
-
-def _read(path: Path, image: ImageRef) -> Picture:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImageLost(f"missing image: {image.path}") from error
-    found = sha256(data).hexdigest()
-    if found != image.sha256:
-        raise ImageLost(f"image changed: {image.path} has the SHA-256 {found}, not {image.sha256}")
-    return Picture(name=f"{found}.{_suffix(data)}", data=data)
 
 
 def _suffix(data: bytes) -> str:

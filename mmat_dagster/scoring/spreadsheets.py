@@ -18,6 +18,9 @@ from mmat_dagster.decontamination.rows import Broken, Row, told
 
 DAMAGE = (BadZipFile, zlib.error, Xml.ParseError, OSError, ValueError, LookupError, NotImplementedError)
 
+# No table of predictions is near as long; a small file can unpack into one that fills the memory.
+LONGEST = 1 << 28
+
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _SHEET = re.compile(r"xl/worksheets/sheet\d+\.xml")
 _COLUMN = re.compile(r"[A-Z]+")
@@ -35,12 +38,20 @@ def read_sheet(path: Path) -> Iterator[Row | Broken]:
 def _rows(file: ZipFile, name: str) -> Iterator[Row]:
     names = sorted((each for each in file.namelist() if _SHEET.fullmatch(each)), key=lambda each: (len(each), each))
     shared = _shared(file) if "xl/sharedStrings.xml" in file.namelist() else []
-    with file.open(names[0]) as sheet:
+    with _open(file, names[0]) as sheet:
         cells = _cells(sheet, shared)
         headings = {column: heading.casefold() for column, heading in next(cells, {}).items()}
         for number, row in enumerate(cells, start=1):
             fields = {heading: row.get(column, "") for column, heading in headings.items()}
             yield Row(fields=fields, name=f"{name}:{number}", number=number)
+
+
+def _open(file: ZipFile, name: str) -> IO[bytes]:
+    """Open a part of the file; it is never read beyond the length that is checked here."""
+    length = file.getinfo(name).file_size
+    if length > LONGEST:
+        raise BadZipFile(f"{name} unpacks into {length:,} bytes")
+    return file.open(name)
 
 
 def _cells(sheet: IO[bytes], shared: list[str]) -> Iterator[dict[int, str]]:
@@ -70,7 +81,7 @@ def _text(cell: Xml.Element, shared: list[str]) -> str:
 
 
 def _shared(file: ZipFile) -> list[str]:
-    with file.open("xl/sharedStrings.xml") as strings:
+    with _open(file, "xl/sharedStrings.xml") as strings:
         root = Xml.parse(strings).getroot()  # noqa: S314
     return [_written(item) for item in root.iter(f"{_MAIN}si")]
 

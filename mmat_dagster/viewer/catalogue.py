@@ -1,5 +1,6 @@
 """What is asked of the index: pages of dialogues, counts, images; and that it is filled when it should be."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmat_dagster.processes import without_secrets
 from mmat_dagster.schema import ImageRef, SourceName
 from mmat_dagster.viewer.entries import Entry
 from mmat_dagster.viewer.index import indexed, reading
@@ -148,7 +150,9 @@ class Catalogue:
             self._started_at = time.monotonic()
             root = self._library.store.locate("")
             command = [sys.executable, "-m", "mmat_dagster.viewer.indexing", root, str(self._file)]
-            self._builder = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)  # noqa: S603
+            self._builder = subprocess.Popen(  # noqa: S603
+                command, env=without_secrets(os.environ), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from mmat_dagster.interfaces import Store, StoreError
+from mmat_dagster.roots import below
 
 
 class ReadOnlyFolder(Store):
@@ -21,19 +22,19 @@ class ReadOnlyFolder(Store):
 
     def locate(self, key: str) -> str:
         """Return the absolute path of `key`."""
-        return str((self.root / key).absolute())
+        return str(below(self.root, key).absolute())
 
     def exists(self, key: str) -> bool:
         """Say whether the file is there."""
-        return (self.root / key).is_file()
+        return below(self.root, key).is_file()
 
     def read(self, key: str) -> bytes:
         """Return the file's bytes."""
-        return (self.root / key).read_bytes()
+        return below(self.root, key).read_bytes()
 
     def fetch(self, key: str) -> Path:
         """Return the file itself."""
-        path = self.root / key
+        path = below(self.root, key)
         if not path.is_file():
             raise FileNotFoundError(f"{path} does not exist")
         return path
@@ -51,7 +52,7 @@ class ReadOnlyFolder(Store):
 
     def walk(self, prefix: str) -> Iterator[str]:
         """Yield all files below the folder `prefix`."""
-        for path in sorted((self.root / prefix).rglob("*")):
+        for path in sorted(below(self.root, prefix).rglob("*")):
             if path.is_file():
                 yield path.relative_to(self.root).as_posix()
 
@@ -87,7 +88,7 @@ class ReadOnlyFolder(Store):
         self._refuse()
 
     def _below(self, prefix: str) -> list[Path]:
-        folder = self.root / prefix
+        folder = below(self.root, prefix)
         return sorted(path for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []
 
     def _refuse(self) -> NoReturn:

@@ -1,6 +1,10 @@
-"""From messages to what a student reads: tokens, pixels, and a key that tells equal beginnings."""
+"""From messages to what a student reads: tokens, pixels, and a key that tells equal beginnings.
+
+What a text says is text: `<|im_end|>` in a page or in an image ends no turn, since it is written `< |im_end|>`.
+"""
 
 import hashlib
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +20,7 @@ from mmat_dagster.inference.process.opening import OpenStudent
 from mmat_dagster.inference.protocol import BadRequest, Spoken
 from mmat_dagster.pixels import read_rgb
 from mmat_dagster.training.process.batches import REFUSALS
+from mmat_dagster.training.process.templates import special_tokens, tokenizer_of
 
 Key: TypeAlias = npt.NDArray[np.int64]
 # What a plain model takes of its images.
@@ -54,6 +59,7 @@ class Prompter:
         self._opened = opened
         # Tokenizers change their settings while they work.
         self._one_at_a_time = threading.Lock()
+        self._tamed = Taming(special_tokens(tokenizer_of(opened.processor)))
 
     def prompt(self, messages: Sequence[Spoken]) -> Prompt:
         """Return the prompt of a dialogue; raise BadRequest."""
@@ -83,7 +89,8 @@ class Prompter:
     def _inputs(self, messages: Sequence[Spoken], pictures: Sequence[Image.Image]) -> dict[str, torch.Tensor]:
         is_text = self._opened.student.modality == "text"
         shown = iter(pictures)
-        chat = [_plain(each) if is_text else _in_parts(each, shown) for each in messages]
+        tamed = [self._tamed.message(each) for each in messages]
+        chat = [_plain(each) if is_text else _in_parts(each, shown) for each in tamed]
         # The template writes the special tokens itself; a tokenizer's own method knows that, a processor's does not.
         options: dict[str, Any] = {} if is_text else {"processor_kwargs": {"add_special_tokens": False}}
         try:
@@ -111,6 +118,26 @@ class Prompter:
         digest = hashlib.sha256(b"".join(hashlib.sha256(image).digest() for image in images)).digest()
         key[places] = -1 - int.from_bytes(digest[:7], "big")
         return int(places[0]), int(places[-1]) + 1
+
+
+class Taming:
+    """Writes what a tokenizer takes for a command so that it is a text like any other."""
+
+    def __init__(self, commands: Sequence[str]) -> None:
+        # A command of one character cannot be written otherwise; the longest first, since one may begin like another.
+        named = sorted((each for each in commands if len(each) > 1), key=len, reverse=True)
+        self._command = re.compile("|".join(map(re.escape, named))) if named else None
+
+    def message(self, message: Spoken) -> Spoken:
+        """Return `message` with commands in its texts taken apart behind their first character."""
+        parts = (self.text(part) if isinstance(part, str) else part for part in message.parts)
+        return Spoken(role=message.role, parts=tuple(parts))
+
+    def text(self, text: str) -> str:
+        """Return `text` likewise; what is taken apart may leave another command behind."""
+        while self._command is not None and self._command.search(text):
+            text = self._command.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+        return text
 
 
 def _picture(content: bytes) -> Image.Image:

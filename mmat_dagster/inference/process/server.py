@@ -13,6 +13,8 @@ from types import FrameType
 import torch
 import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -31,6 +33,7 @@ from mmat_dagster.inference.protocol import (
 from mmat_dagster.inference.spec import Hosting, write_ready
 from mmat_dagster.training.spec import BadRun
 
+LOOPBACK = ("127.0.0.1", "localhost")
 BACKLOG = 2048
 # Longer than clients keep an idle connection: who closes first must not be the server, while a request is on its way.
 KEEP_ALIVE_S = 75
@@ -57,13 +60,17 @@ class Service:
     def __init__(self, name: str, prompter: Prompter, engine: Engine) -> None:
         self._name, self._prompter, self._engine = name, prompter, engine
 
-    def app(self) -> Starlette:
-        """Return the application."""
+    def app(self, host: str = LOOPBACK[0]) -> Starlette:
+        """Return the application, which answers to `host` and to this machine's own names.
+
+        A page that has its name resolve to 127.0.0.1 would else read what is said here.
+        """
         return Starlette(
             routes=[
                 Route("/v1/chat/completions", self._complete, methods=["POST"]),
                 Route("/v1/models", self._models, methods=["GET"]),
-            ]
+            ],
+            middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[host, *LOOPBACK])],
         )
 
     async def _complete(self, request: Request) -> Response:
@@ -90,7 +97,7 @@ def _serve(hosting: Hosting, folder: Path, listener: socket.socket) -> None:
     engine = Engine(opened, hosting.batch, hosting.kept_gb)
     service = Service(opened.name, Prompter(opened), engine)
     config = uvicorn.Config(
-        service.app(),
+        service.app(hosting.host),
         log_level="warning",
         access_log=False,
         server_header=False,

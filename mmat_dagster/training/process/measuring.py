@@ -23,6 +23,7 @@ from accelerate import PartialState
 
 from mmat_dagster.fingerprints import code_fingerprint, fingerprint
 from mmat_dagster.training.process.conversations import Conversation, Reading, Shelf, as_chat, read_shard
+from mmat_dagster.training.process.templates import special_tokens
 from mmat_dagster.training.spec import BadRun, Dropped, DropReason, TrainingRun
 
 AT_ONCE = 64
@@ -70,7 +71,7 @@ class Ruler:
         self._tokenizer = getattr(processor, "tokenizer", processor)
         self._template = chat_template
         self._student = run.student
-        self._special = _special_tokens(self._tokenizer)
+        self._special = special_tokens(self._tokenizer)
 
     @property
     def version(self) -> str:
@@ -127,12 +128,6 @@ class Ruler:
             return 0
         counted = count(image_sizes=[[image.height, image.width] for image in conversation.images])
         return int(sum(counted["num_image_tokens"])) - len(conversation.images)
-
-
-def _special_tokens(tokenizer: Any) -> tuple[str, ...]:
-    """Return what a tokenizer takes for a command wherever it stands: far more than those that it has a role for."""
-    added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
-    return tuple(dict.fromkeys([*tokenizer.all_special_tokens, *added]))
 
 
 def make_plan(run: TrainingRun, ruler: Ruler, folder: Path, state: PartialState, tell: Callable[[str], None]) -> Plan:

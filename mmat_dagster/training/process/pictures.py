@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from mmat_dagster.images import DAMAGE, FORMATS, quiet_decoders
-from mmat_dagster.pixels import to_rgb
+from mmat_dagster.pixels import check_size, to_rgb
+from mmat_dagster.roots import below
 from mmat_dagster.schema import ImageRef, SourceName
 from mmat_dagster.training.spec import DropReason, Ingredient
 
@@ -32,9 +33,8 @@ class Album:
 
     def open(self, source: SourceName, image: ImageRef) -> Image.Image:
         """Return a picture's pixels; raise Unusable where it is not there, not readable, or no longer the same."""
-        path = (self._roots[source] if image.home == "source" else self._store) / image.path
         try:
-            data = path.read_bytes()
+            data = below(self._roots[source] if image.home == "source" else self._store, image.path).read_bytes()
         except OSError as error:
             raise Unusable("missing image", f"{image.path}: {error.strerror}") from error
         if hashlib.sha256(data).hexdigest() != image.sha256:
@@ -45,6 +45,7 @@ class Album:
 def _decode(data: bytes, name: str) -> Image.Image:
     try:
         with quiet_decoders(), Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            check_size(opened)
             opened.load()
             # Floating-point pixels can be no numbers, which a conversion to RGB would turn into some colour.
             if opened.mode == "F" and not np.isfinite(np.asarray(opened)).all():

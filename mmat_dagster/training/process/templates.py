@@ -63,6 +63,12 @@ def tokenizer_of(processor: Processor) -> PreTrainedTokenizerBase:
     return processor.tokenizer if isinstance(processor, ProcessorMixin) else processor
 
 
+def special_tokens(tokenizer: Any) -> tuple[str, ...]:
+    """Return what a tokenizer takes for a command wherever it stands: far more than those that it has a role for."""
+    added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+    return tuple(dict.fromkeys([*tokenizer.all_special_tokens, *added]))
+
+
 def render(processor: Processor, template: str, conversation: Conversation, **variables: Any) -> str:
     """Return a conversation as `template` writes it, images as their marks."""
     text: str = processor.apply_chat_template(conversation, chat_template=template, tokenize=False, **variables)
