@@ -15,11 +15,13 @@ FILES = {
 NETWORK = (
     *("aiohttp", "httpx", "httpx2", "requests", "urllib3", "urllib.request", "http", "ftplib", "smtplib", "xmlrpc"),
     *("openai", "huggingface_hub", "boto3", "botocore", "s3fs", "fsspec", "websockets", "pyarrow.fs", "dagster_aws"),
+    *("dagster_slack", "slack_sdk"),
 )
 # Who may speak to others, and to whom: a new line here is a new way out, and belongs into SECURITY.md.
 SPEAKERS = {
     "mmat_dagster/release/validation.py": "nobody: it reads the card that a release has",
     "mmat_dagster/training/process/conversations.py": "the store",
+    "resources/bucket.py": "the store",
     "resources/chat_batches.py": "the configured chat server",
     "resources/chat_calls.py": "the configured chat server",
     "resources/chat_http.py": "the configured chat server",
@@ -29,7 +31,10 @@ SPEAKERS = {
     "resources/gpt4o.py": "the configured chat server",
     "resources/hub.py": "the hub that releases are pushed to",
     "resources/model_listing.py": "the configured server of students",
+    "resources/messengers.py": "Slack, or the configured server with its contract",
     "resources/operator_http.py": "the configured server of operators",
+    "resources/s3_store.py": "the store",
+    "resources/stores.py": "the store",
 }
 # What makes code out of data.
 UNPICKLING = ("pickle", "_pickle", "cPickle", "shelve", "marshal", "dill", "cloudpickle", "joblib")
