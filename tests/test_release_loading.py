@@ -5,6 +5,7 @@ import logging
 import os
 import runpy
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ from tests.releasing import Shop, lines, stock
 if not os.environ.get("MMAT_REQUIRE_TRAINING"):
     pytest.importorskip("datasets")
     pytest.importorskip("huggingface_hub")
-    pytest.importorskip("mlcroissant")
+    # Not imported before it is used: what it logs with closes stderr when another test configures logging.
+    if find_spec("mlcroissant") is None:
+        pytest.skip("mlcroissant is not installed", allow_module_level=True)
 
 import datasets
 from huggingface_hub import DatasetCard
