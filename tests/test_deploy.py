@@ -33,10 +33,11 @@ DEPLOY = ROOT / "deploy"
 SOURCES: tuple[SourceName, ...] = get_args(SourceName)
 MONITORING = "poll_interval_seconds: 60"
 UP_S, RUNS_S = 180.0, 900.0
-BACKFILL = """
-mutation Go($backfill: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $backfill) {
-    __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message }
+# A backfill would be one run over all five: their policy is `single_run`.
+LAUNCH = """
+mutation Go($params: ExecutionParams!) {
+  launchRun(executionParams: $params) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
   }
 }
 """
@@ -165,7 +166,7 @@ def process_of(instance: dg.DagsterInstance, run_id: str) -> int | None:
 
 
 @pytest.mark.long
-def test_a_backfill_on_postgresql_is_made_good_after_two_of_its_runs_were_killed(
+def test_the_five_sources_are_built_on_postgresql_though_two_of_their_runs_are_killed(
     postgres_url: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs_url = sa.make_url(postgres.fresh_database(request.config)).set(drivername="postgresql+psycopg2")
@@ -200,9 +201,11 @@ def test_a_backfill_on_postgresql_is_made_good_after_two_of_its_runs_were_killed
         services.enter_context(started("daemon", tmp_path, variables, words))
         wait(lambda: ask(web, "{ version }"), UP_S, "the webserver")
         origin = {"repositoryLocationName": "mmat_dagster", "repositoryName": "__repository__"}
-        selector = {"partitionSetName": "data_partition_set", "repositorySelector": origin}
-        launched = ask(web, BACKFILL, backfill={"selector": selector, "partitionNames": list(SOURCES)})
-        assert launched["launchPartitionBackfill"]["__typename"] == "LaunchBackfillSuccess", launched
+        for source in SOURCES:
+            tags = {"tags": [{"key": "dagster/partition", "value": source}]}
+            params = {"selector": {**origin, "jobName": "data"}, "executionMetadata": tags, "runConfigData": {}}
+            launched = ask(web, LAUNCH, params=params)["launchRun"]
+            assert launched["__typename"] == "LaunchRunSuccess", launched
         with dg.DagsterInstance.get() as instance:
             killed = kill_two(instance)
             runs = wait(lambda: ended(instance, len(SOURCES)), RUNS_S, "the five runs")

@@ -31,7 +31,7 @@ SPEAKERS = {
     "resources/gpt4o.py": "the configured chat server",
     "resources/hub.py": "the hub that releases are pushed to",
     "resources/model_listing.py": "the configured server of students",
-    "resources/messengers.py": "Slack, or the configured server with its contract",
+    "resources/messengers.py": "Slack",
     "resources/operator_http.py": "the configured server of operators",
     "resources/s3_store.py": "the store",
     "resources/stores.py": "the store",
