@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import select
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -39,10 +40,22 @@ def run(arguments: Sequence[str]) -> int:
         code: int = options.command(options)
     except (BadEnvironment, LedgerError, OperatorUnavailable, TeacherUnavailable) as error:
         return _fail(str(error))
-    except BrokenPipeError:  # `show ... | head` has seen enough
+    except BrokenPipeError:
+        if _is_read():
+            raise
         sys.stderr.close()
         return 0
     return code
+
+
+def _is_read() -> bool:
+    """Say whether somebody still reads what is printed: not where `show ... | head` has seen enough."""
+    poll = select.poll()
+    try:
+        poll.register(sys.stdout, select.POLLOUT)
+    except (OSError, ValueError):  # it is no file
+        return True
+    return not any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,5 +1,6 @@
 """The command line: builds, shows, generates, and fails with one clear sentence."""
 
+import io
 import json
 import os
 import pty
@@ -208,3 +209,30 @@ def test_dagster_dev_finds_the_project_by_its_workspace_file_alone(tmp_path: Pat
     script = f"source {ROOT}/env.sh; PATH={tmp_path}:$PATH; dagster dev; dagster asset list"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.split() == ["none", "mmat_dagster.definitions"]
+
+
+def break_a_pipe(options: object) -> int:
+    raise BrokenPipeError
+
+
+def test_a_pipe_that_breaks_elsewhere_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "_status", break_a_pipe)
+    with pytest.raises(BrokenPipeError):
+        cli.run(["status"])
+
+
+def print_much(options: object) -> int:
+    print("a line\n" * 100_000)  # noqa: T201
+    return 1
+
+
+def test_a_reader_who_has_seen_enough_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr(cli, "_status", print_much)
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    broken = os.fdopen(writer, "w")
+    monkeypatch.setattr(sys, "stdout", broken)
+    assert cli.run(["status"]) == 0
+    with suppress(BrokenPipeError):
+        broken.close()
