@@ -131,6 +131,11 @@ def free_port() -> str:
         return str(listening.getsockname()[1])
 
 
+def is_listening(port: str) -> bool:
+    with socket.create_connection(("127.0.0.1", int(port)), 1):
+        return True
+
+
 def wait(until: Callable[[], Any], seconds: float, what: str) -> Any:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -196,7 +201,7 @@ def test_the_five_sources_are_built_on_postgresql_though_two_of_their_runs_are_k
     monkeypatch.setenv("MMAT_DAGSTER_DB", variables["MMAT_DAGSTER_DB"])
     with ExitStack() as services:
         services.enter_context(started("code", tmp_path, variables, words))
-        wait(lambda: socket.create_connection(("127.0.0.1", int(code)), 1), UP_S, "the code server")
+        wait(lambda: is_listening(code), UP_S, "the code server")
         services.enter_context(started("webserver", tmp_path, variables, words))
         services.enter_context(started("daemon", tmp_path, variables, words))
         wait(lambda: ask(web, "{ version }"), UP_S, "the webserver")
