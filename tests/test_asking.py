@@ -18,27 +18,19 @@ from mmat_dagster.definitions import defs
 from mmat_dagster.pipeline import Pipeline
 from mmat_dagster.staleness import Patience
 from mmat_dagster.tools import OperatorUnavailable
+from tests import instances
 from tests.code_copies import edit
-from tests.layouts import write_tabmwp, write_visual_cot
+from tests.layouts import write_visual_cot
 from tests.test_assets import RANGE, run
 from tests.test_pipeline import EndlessOcr, build, pipeline
+
+instance = instances.instance
+work = instances.work
 
 ALL = ["source_qa", "rationales", "rr_dialogues", "orr_dialogues"]
 MONDAY = datetime(2026, 11, 2, 3, tzinfo=UTC)
 AT_ONCE = Patience(settle_s=0)
 Status = dg.DagsterRunStatus
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.local_temp(str(tmp_path), overrides={"telemetry": {"enabled": False}}) as local:
-        yield local
-
-
-@pytest.fixture
-def work(tmp_path: Path) -> Pipeline:
-    write_tabmwp(tmp_path / "sources", 3)
-    return pipeline(tmp_path)
 
 
 def tick(

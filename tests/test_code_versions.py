@@ -15,6 +15,7 @@ from mmat_dagster.pipeline import Pipeline
 from mmat_dagster.schema import DatasetName
 from mmat_dagster.staleness import stale_datasets
 from tests.code_copies import edit
+from tests.instances import local_instance
 from tests.layouts import write_tabmwp
 from tests.test_assets import ASSETS, run
 from tests.test_pipeline import pipeline
@@ -30,7 +31,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dg.Dagster
     folder = tmp_path_factory.mktemp("built")
     write_tabmwp(folder / "sources", 3)
     work = pipeline(folder)
-    with dg.DagsterInstance.local_temp(str(folder), overrides={"telemetry": {"enabled": False}}) as instance:
+    with local_instance(folder) as instance:
         assert run(instance, work, *EVERYTHING, partition_key="tabmwp").success
         yield instance, work
 

@@ -1,8 +1,6 @@
 """Of every run that fails people are told what failed, of what, why in a sentence, and where to look."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -12,9 +10,11 @@ from assets import foundation
 from assets.failures import failed_runs
 from mmat_dagster.messages import MessageNotSent, Messenger
 from mmat_dagster.pipeline import Pipeline
-from tests.layouts import write_tabmwp
+from tests import instances
 from tests.test_assets import ASSETS, RANGE, run
-from tests.test_pipeline import pipeline
+
+instance = instances.instance
+work = instances.work
 
 SECRET = "sk-proj-abcdefgh12345678"
 
@@ -53,18 +53,6 @@ class Watch:
             result = failed_runs(is_running=True).evaluate_tick(context)
         self.cursor = result.cursor
         return result
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.local_temp(str(tmp_path), overrides={"telemetry": {"enabled": False}}) as local:
-        yield local
-
-
-@pytest.fixture
-def work(tmp_path: Path) -> Pipeline:
-    write_tabmwp(tmp_path / "sources", 3)
-    return pipeline(tmp_path)
 
 
 @pytest.fixture

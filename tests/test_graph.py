@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,22 +18,15 @@ from mmat_dagster.schema import DatasetName, Dialogue, Rejection, SourceName
 from mmat_dagster.training.mixtures import CheckpointName
 from resources.deployments import DEPLOYMENTS
 from resources.store import LocalStore
+from tests import instances
 from tests.chat_server import ChatServer
 from tests.layouts import write_tabmwp
 from tests.test_assets import ASSETS, CHECKS, RANGE
 
+instance = instances.instance
+
 KEY = "sk-a-key-that-must-not-appear-anywhere"
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "sources"
-
-
-def local_instance(folder: Path) -> AbstractContextManager[dg.DagsterInstance]:
-    return dg.DagsterInstance.local_temp(str(folder), overrides={"telemetry": {"enabled": False}})
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with local_instance(tmp_path) as local:
-        yield local
 
 
 def materialize(instance: dg.DagsterInstance, variables: dict[str, str], **options: Any) -> dg.ExecuteInProcessResult:
@@ -141,7 +133,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Cha
         write_tabmwp(folder / "sources", 4)
         for name, value in taught_by(server, folder).items():
             environment.setenv(name, value)
-        with local_instance(folder) as instance:
+        with instances.local_instance(folder) as instance:
             assert materialize(instance, taught_by(server, folder), partition_key="tabmwp").success
         yield folder, server
 
@@ -178,7 +170,7 @@ def test_what_was_asked_once_is_never_asked_again_whatever_is_built_anew(taught:
     folder, server = taught
     asked, before = len(server.received), read(folder / "store", "orr_dialogues", "tabmwp")
     shutil.rmtree(folder / "store")
-    with local_instance(folder) as instance:
+    with instances.local_instance(folder) as instance:
         assert materialize(instance, taught_by(server, folder), partition_key="tabmwp").success
     assert read(folder / "store", "orr_dialogues", "tabmwp") == before
     assert (len(server.received), server.lookups) == (asked, 2)

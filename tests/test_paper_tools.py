@@ -20,11 +20,14 @@ from mmat_dagster.cli import run
 from mmat_dagster.schema import Dialogue
 from mmat_dagster.tools import Failed, Look, Operator, Sight
 from resources.operator_server import create_app
+from tests import instances
 from tests.chat_server import ChatServer
 from tests.google_server import ENGINE, GoogleServer, item, page
 from tests.layouts import write_tabmwp
 from tests.operator_peers import running
 from tests.test_graph import KEY, materialize, read, rejected, taught_by
+
+instance = instances.instance
 
 ROOT = Path(__file__).resolve().parents[1]
 SEARCH_KEY = "AIza-never-told"
@@ -93,12 +96,6 @@ def peers(google_server: GoogleServer, monkeypatch: pytest.MonkeyPatch, tmp_path
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         yield variables
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.local_temp(str(tmp_path), overrides={"telemetry": {"enabled": False}}) as local:
-        yield local
 
 
 def test_dialogues_hold_what_the_papers_tools_said_and_none_is_paid_twice(

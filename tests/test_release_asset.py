@@ -1,7 +1,7 @@
 """The release as an asset: recorded with what it holds, pushed after it is whole, and failed with what to do."""
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,12 @@ from mmat_dagster.release.hub import PushFailed, ReleaseHub
 from mmat_dagster.release.ledger import ReadOutlays
 from mmat_dagster.release.publishing import read_release
 from resources.hub import HuggingFaceHub
+from tests import instances
 from tests.releasing import Shop, stock
 from tests.test_cli import call
 from tests.test_pipeline import pipeline
+
+instance = instances.instance
 
 PAID = Outlay(
     model="gpt-4o-2024-11-20",
@@ -58,12 +61,6 @@ class ToldOutlays(ReadOutlays):
 
     def read(self, labels: Collection[str]) -> tuple[Outlay, ...]:
         return (PAID,) if PAID.label in labels else ()
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.local_temp(str(tmp_path), overrides={"telemetry": {"enabled": False}}) as local:
-        yield local
 
 
 @pytest.fixture

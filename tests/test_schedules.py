@@ -1,8 +1,6 @@
 """The job `data` reaches the release, for one source and for all of them, and old releases and scores are told."""
 
 import asyncio
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -15,23 +13,13 @@ from assets import schedules
 from mmat_dagster.definitions import defs
 from mmat_dagster.pipeline import Pipeline
 from mmat_dagster.release.publishing import read_release
-from tests.layouts import write_tabmwp
+from tests import instances
 from tests.test_asking import ASSETS_OF_JOBS
 from tests.test_assets import RANGE
-from tests.test_pipeline import pipeline
 from tests.test_release_asset import ToldHub, ToldOutlays
 
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.local_temp(str(tmp_path), overrides={"telemetry": {"enabled": False}}) as local:
-        yield local
-
-
-@pytest.fixture
-def work(tmp_path: Path) -> Pipeline:
-    write_tabmwp(tmp_path / "sources", 3)
-    return pipeline(tmp_path)
+instance = instances.instance
+work = instances.work
 
 
 def run_data(instance: dg.DagsterInstance, work: Pipeline, **options: Any) -> dg.ExecuteInProcessResult:

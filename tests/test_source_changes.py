@@ -1,6 +1,5 @@
 """A source whose folder has changed is asked for once, when nothing in it changes any more; Dagster is told of it."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -12,11 +11,14 @@ from assets.source_changes import changed_sources
 from mmat_dagster.definitions import defs
 from mmat_dagster.pipeline import Pipeline
 from mmat_dagster.staleness import Patience
+from tests import instances
 from tests.code_copies import edit
 from tests.layouts import write_tabmwp, write_visual_cot
 from tests.test_asking import ALL, AT_ONCE, begin
 from tests.test_assets import run, stale_causes
-from tests.test_pipeline import pipeline
+
+instance = instances.instance
+work = instances.work
 
 
 @dataclass
@@ -41,18 +43,6 @@ class Watch:
             asked[request.partition_key or ""] = [key.to_user_string() for key in request.asset_selection or ()]
             self.keys.append(request.run_key or "")
         return asked, (result.skip_reason.skip_message or "") if result.skip_reason else ""
-
-
-@pytest.fixture
-def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.local_temp(str(tmp_path), overrides={"telemetry": {"enabled": False}}) as local:
-        yield local
-
-
-@pytest.fixture
-def work(tmp_path: Path) -> Pipeline:
-    write_tabmwp(tmp_path / "sources", 3)
-    return pipeline(tmp_path)
 
 
 @pytest.fixture
