@@ -73,8 +73,8 @@ def shared() -> Iterator[RapidOCR]:
 
 @pytest.fixture
 def own() -> Iterator[RapidOCR]:
-    """Yield an OCR that a test may harm."""
-    ocr = RapidOCR(workers=2)
+    """Yield an OCR that a test may harm: its workers are shared with nobody, since no other test has so many."""
+    ocr = RapidOCR(workers=3)
     yield ocr
     end(ocr)
 
