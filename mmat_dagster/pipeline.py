@@ -6,24 +6,20 @@
 Works like make: `build` first brings up to date what a dataset stands on, and does nothing where nothing changed.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 from mmat_dagster import parts, prompts
-from mmat_dagster.census import census
-from mmat_dagster.datasets import CODE, RECORDS, UPSTREAM, label
-from mmat_dagster.fanout import map_in_order, run_to_the_end, take
+from mmat_dagster.datasets import CODE, UPSTREAM, label
+from mmat_dagster.fanout import run_to_the_end
 from mmat_dagster.fingerprints import code_fingerprint, fingerprint
 from mmat_dagster.images import StoredPictures
-from mmat_dagster.interfaces import Judge, ReplyPending, Store, Teacher
+from mmat_dagster.interfaces import Judge, Store, Teacher
 from mmat_dagster.operators.looking import LookFunction, look_anew
 from mmat_dagster.parts import Manifest, Part
-from mmat_dagster.progress import Pending, Progress, Report, Tally
+from mmat_dagster.progress import Progress, Report, Tally
 from mmat_dagster.reasoning import Toolbox
 from mmat_dagster.schema import (
     DatasetName,
@@ -38,17 +34,12 @@ from mmat_dagster.schema import (
 from mmat_dagster.source_parts import SourceParts, SourceSettings
 from mmat_dagster.sources import READERS
 from mmat_dagster.spending import BatchState, Spending
+from mmat_dagster.stage_parts import Stage, StageParts
 from mmat_dagster.stages.audit import CHECKS, audit, last_rank, rank
 from mmat_dagster.stages.integration import integrate
 from mmat_dagster.stages.rationale import MAX_TURNS, REFLECTION_TURNS, write_rationale
 from mmat_dagster.stages.reflection import reflect
-from mmat_dagster.tools import Operator, Retriever, SearchEngine
-
-TELL_EVERY_S = 2.0
-# So many records go on behind one whose reply stalls; a part of them is in memory anyway.
-LEAST_WINDOW = 1000
-# The images of so many records are brought to this machine together.
-BROUGHT_AT_ONCE = 64
+from mmat_dagster.tools import Operator, SearchEngine
 
 
 class RepliesPending(Exception):
@@ -84,28 +75,6 @@ class Built:
     upstream: Manifest | None
     reused_parts: int
     source_state: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Stage:
-    """One stage for one source, ready to work: `key` decides its results besides the records it reads.
-
-    `asks` is the model's wrapper that it asks, if any. `over` is set where all records together decide how each of them
-    is worked on: it returns the stage for these.
-    """
-
-    dataset: DatasetName
-    key: str
-    reads: type[Any]
-    work: Callable[[Any], Awaitable[Any]]
-    asks: Teacher | Judge | None = None
-    tools: Sequence[Operator | Retriever] = ()
-    over: "Callable[[Manifest], _Stage] | None" = None
-
-    @property
-    def sees(self) -> bool:
-        """Whether it looks at the images."""
-        return bool(self.tools) or (self.asks is not None and self.asks.model is not None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,79 +194,38 @@ class Pipeline:
                 built = self._publish("source_qa", source, key, None, making.make(key, report))
         return replace(built, source_state=state)
 
-    def _build_stage(self, stage: _Stage, source: SourceName, upstream: Manifest, report: Report) -> Built:
+    def _build_stage(self, stage: Stage, source: SourceName, upstream: Manifest, report: Report) -> Built:
         with self.store.exclusive(parts.folder(stage.dataset, source)):
             key = self._key(stage.dataset, source, upstream)
             manifest = parts.read_manifest(self.store, stage.dataset, source)
             if manifest is not None and manifest.key == key:
                 return _built(manifest, upstream, len(manifest.parts))
-            decided = stage.over(upstream) if stage.over is not None else stage
-            done = run_to_the_end(self._stage_parts(decided, source, upstream, report))
-            return self._publish(stage.dataset, source, key, upstream, iter(done))
+            making = self._stage_parts(stage, source, upstream)
+            return self._publish(stage.dataset, source, key, upstream, iter(self._make(making, report)))
 
-    async def _stage_parts(
-        self, stage: _Stage, source: SourceName, upstream: Manifest, report: Report
-    ) -> list[tuple[Part, bool]]:
-        """Return the dataset's parts, and of each whether an earlier run had made it; raise RepliesPending.
+    def _stage_parts(self, stage: Stage, source: SourceName, upstream: Manifest) -> StageParts:
+        return StageParts(
+            stage=stage.over(upstream) if stage.over is not None else stage,
+            source=source,
+            upstream=upstream,
+            store=self.store,
+            pictures=self.pictures,
+            concurrency=self.settings.concurrency,
+        )
 
-        Records flow through the stage without regard to parts: the next one begins while the last one's slow records
-        are still under way.
-        """
-        prefix = parts.folder(stage.dataset, source)
-        asked = stage.asks or self.teacher
-        seen = Tally(stage.dataset, source, upstream.rows, report, lambda: asked.spending)
-        names = [_part_name(index, stage, below) for index, below in enumerate(upstream.parts)]
-        finished = [parts.finished_part(self.store, prefix, name) for name in names]
+    def _make(self, making: StageParts, report: Report) -> list[tuple[Part, bool]]:
+        """Return the dataset's parts, and of each whether an earlier run had made it; raise RepliesPending."""
+        dataset, source, upstream = making.stage.dataset, making.source, making.upstream
+        asked = making.stage.asks or self.teacher
+        seen = Tally(dataset, source, upstream.rows, report, lambda: asked.spending)
+        finished = [making.finished(index) for index in range(len(upstream.parts))]
         for part in filter(None, finished):
             seen.add(part)
         todo = [index for index, part in enumerate(finished) if part is None]
-        if todo:
-            async with self._session(stage, source), _ticking(seen):
-                records = self._records(stage, source, [upstream.parts[index] for index in todo])
-                async with aclosing(
-                    map_in_order(stage.work, records, self.settings.concurrency, LEAST_WINDOW)
-                ) as results:
-                    made = {
-                        index: await self._stage_part(
-                            stage, f"{prefix}/{names[index]}", take(results, upstream.parts[index].rows), seen
-                        )
-                        for index in todo
-                    }
+        made = run_to_the_end(making.make(todo, seen)) if todo else {}
         if seen.pending:
-            raise RepliesPending(stage.dataset, source, seen.pending)
+            raise RepliesPending(dataset, source, seen.pending)
         return [(part, True) if part else (_made(made[index]), False) for index, part in enumerate(finished)]
-
-    async def _stage_part(self, stage: _Stage, key: str, results: AsyncGenerator[Any], seen: Tally) -> Part | None:
-        """Write a part from its results; None where some of them are pending."""
-        before = seen.pending
-        kept, lost = await seen.split_async(results)
-        if seen.pending > before:
-            return None
-        return parts.write_part(self.store, key, kept, lost, RECORDS[stage.dataset], census(kept))
-
-    @asynccontextmanager
-    async def _session(self, stage: _Stage, source: SourceName) -> AsyncIterator[None]:
-        """Open what the stage asks: teacher or judge, and for rationales operators and search."""
-        asked = label(stage.dataset, source)
-        async with AsyncExitStack() as opened:
-            if stage.asks is not None:
-                await opened.enter_async_context(stage.asks.session(asked))
-            for tool in stage.tools:
-                await opened.enter_async_context(tool.session(asked))
-            yield
-
-    def _records(self, stage: _Stage, source: SourceName, below: Sequence[Part]) -> Iterator[Any]:
-        upstream = UPSTREAM[stage.dataset]
-        assert upstream is not None
-        for part in below:
-            records = parts.read_part(self.store, parts.folder(upstream, source), part.name, stage.reads)
-            if not stage.sees:
-                yield from records
-                continue
-            for start in range(0, len(records), BROUGHT_AT_ONCE):
-                chunk = records[start : start + BROUGHT_AT_ONCE]
-                self.pictures.bring(image for record in chunk for image in _sample(record).images)
-                yield from chunk
 
     def _publish(
         self,
@@ -324,7 +252,7 @@ class Pipeline:
         making = self.source_parts(source)
         return making.key(making.state())
 
-    def _stage(self, dataset: DatasetName, source: SourceName) -> _Stage:
+    def _stage(self, dataset: DatasetName, source: SourceName) -> Stage:
         stages = {
             "rationales": self._rationale,
             "rr_dialogues": self._reflection,
@@ -333,7 +261,7 @@ class Pipeline:
         }
         return stages[dataset](source)
 
-    def _rationale(self, source: SourceName) -> _Stage:
+    def _rationale(self, source: SourceName) -> Stage:
         tools = Toolbox(
             operators=self.operators,
             retriever=self.search.over(READERS[source].passages(self.sources / source)),
@@ -342,52 +270,50 @@ class Pipeline:
         versions = [_decided_by(name, operator) for name, operator in self.operators.items()]
         limit = self.settings.max_turns - REFLECTION_TURNS
         decided_by = [self.teacher.version("rationales"), *versions, tools.retriever.version, str(limit)]
-        return _Stage(
+        return Stage(
             dataset="rationales",
             key=fingerprint([code_fingerprint(*CODE["rationales"]), *decided_by]),
             reads=Sample,
-            work=_unless_pending(
-                partial(write_rationale, teacher=self.teacher, tools=tools, pictures=self.pictures, max_turns=limit)
-            ),
+            work=partial(write_rationale, teacher=self.teacher, tools=tools, pictures=self.pictures, max_turns=limit),
             asks=self.teacher,
             tools=(*self.operators.values(), tools.retriever),
         )
 
-    def _reflection(self, source: SourceName) -> _Stage:  # noqa: ARG002
+    def _reflection(self, source: SourceName) -> Stage:  # noqa: ARG002
         purposes = "\n".join(f"{name}: {operator.purpose}" for name, operator in self.operators.items())
         system = prompts.render("rr_system", operators=purposes)
         limit = self.settings.max_turns
         decided_by = [code_fingerprint(*CODE["rr_dialogues"]), self.teacher.version("rr_dialogues"), system, str(limit)]
-        return _Stage(
+        return Stage(
             dataset="rr_dialogues",
             key=fingerprint(decided_by),
             reads=Rationale,
-            work=_unless_pending(partial(reflect, teacher=self.teacher, system=system, max_turns=limit)),
+            work=partial(reflect, teacher=self.teacher, system=system, max_turns=limit),
             asks=self.teacher,
         )
 
-    def _integration(self, source: SourceName) -> _Stage:  # noqa: ARG002
+    def _integration(self, source: SourceName) -> Stage:  # noqa: ARG002
         async def work(dialogue: Dialogue) -> OrrDialogue | Rejection:
             return integrate(dialogue, system)
 
         system = prompts.render("orr_system")
         key = fingerprint([code_fingerprint(*CODE["orr_dialogues"]), system])
-        return _Stage(dataset="orr_dialogues", key=key, reads=Dialogue, work=work)
+        return Stage(dataset="orr_dialogues", key=key, reads=Dialogue, work=work)
 
-    def _audit(self, source: SourceName) -> _Stage:  # noqa: ARG002
+    def _audit(self, source: SourceName) -> Stage:  # noqa: ARG002
         sample = self.settings.audit_sample if self.judge is not None else None
         judge = self.judge.version if self.judge is not None else CHECKS
         key = fingerprint([code_fingerprint(*CODE["dialogue_audit"]), judge, str(sample)])
-        stage = _Stage(
+        stage = Stage(
             dataset="dialogue_audit",
             key=key,
             reads=Dialogue,
-            work=_unless_pending(partial(audit, judge=self.judge)),
+            work=partial(audit, judge=self.judge),
             asks=self.judge,
         )
         return replace(stage, over=partial(self._audit_sample, stage, sample)) if sample is not None else stage
 
-    def _audit_sample(self, stage: _Stage, count: int, upstream: Manifest) -> _Stage:
+    def _audit_sample(self, stage: Stage, count: int, upstream: Manifest) -> Stage:
         """Return the stage that has `count` of the dialogues judged; which ones, all of them decide together."""
         tables = parts.read_tables(self.store, upstream, ["id"])
         last = last_rank((str(each) for table in tables for each in table.column("id").to_pylist()), count)
@@ -395,34 +321,7 @@ class Pipeline:
         async def work(dialogue: Dialogue) -> DialogueAudit:
             return await audit(dialogue, self.judge if rank(dialogue.id) <= last else None)
 
-        return replace(stage, key=fingerprint([stage.key, str(last)]), work=_unless_pending(work))
-
-
-def _unless_pending(work: Callable[[Any], Awaitable[Any]]) -> Callable[[Any], Awaitable[Any]]:
-    async def guarded(record: Any) -> Any:
-        try:
-            return await work(record)
-        except ReplyPending:
-            return Pending.REPLY
-
-    return guarded
-
-
-@asynccontextmanager
-async def _ticking(seen: Tally) -> AsyncIterator[None]:
-    """Report every few seconds, also where no record is finished for long."""
-
-    async def tick() -> None:
-        while True:
-            seen.tell()
-            await asyncio.sleep(TELL_EVERY_S)
-
-    ticking = asyncio.create_task(tick())
-    try:
-        yield
-    finally:
-        ticking.cancel()
-        await asyncio.gather(ticking, return_exceptions=True)
+        return replace(stage, key=fingerprint([stage.key, str(last)]), work=work)
 
 
 def _tell_files(report: Report, source: SourceName, files: int) -> None:
@@ -434,10 +333,6 @@ def _decided_by(name: str, operator: Operator) -> str:
     return f"{name}: {operator.purpose}; {operator.version} max_chars={operator.max_chars}"
 
 
-def _part_name(index: int, stage: _Stage, below: Part) -> str:
-    return f"part-{index:05d}-{fingerprint([stage.key, below.sha256])}"
-
-
 def _made(part: Part | None) -> Part:
     assert part is not None  # a missing one is a pending one, and was told before
     return part
@@ -446,7 +341,3 @@ def _made(part: Part | None) -> Part:
 def _built(manifest: Manifest, upstream: Manifest | None, reused_parts: int) -> Built:
     rows_in = upstream.rows if upstream is not None else manifest.rows + manifest.rejected.total()
     return Built(manifest=manifest, rows_in=rows_in, upstream=upstream, reused_parts=reused_parts)
-
-
-def _sample(record: Sample | Rationale | Dialogue) -> Sample:
-    return record if isinstance(record, Sample) else record.sample
