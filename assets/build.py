@@ -15,6 +15,7 @@ from assets.records import is_recorded, record
 from assets.reporting import Reporter
 from assets.waiting import run_tags, wait_for, waiting_for
 from mmat_dagster.datasets import chain, label
+from mmat_dagster.engine import EngineError
 from mmat_dagster.estimate import estimate_samples
 from mmat_dagster.interfaces import LedgerError, StoreError, TeacherUnavailable
 from mmat_dagster.parts import Manifest
@@ -24,7 +25,7 @@ from mmat_dagster.sources.layout import SourceAbsent, SourceError
 from mmat_dagster.tools import CorpusError, OperatorUnavailable
 
 # What would hit every sample: the run stops at once and tells what to do.
-RUN_ERRORS = (CorpusError, LedgerError, OperatorUnavailable, StoreError, TeacherUnavailable)
+RUN_ERRORS = (CorpusError, EngineError, LedgerError, OperatorUnavailable, StoreError, TeacherUnavailable)
 
 
 class BuildConfig(dg.Config):

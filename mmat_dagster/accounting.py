@@ -3,9 +3,10 @@
 import asyncio
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -105,9 +106,13 @@ def refused_batch(pipeline: Pipeline, wait_s: float) -> BatchState | None:
 
 
 @contextmanager
-def open_pipeline() -> Iterator[Pipeline]:
-    """Open the deployment's pipeline outside of a run."""
-    with dg.build_resources(RESOURCES) as resources:
+def open_pipeline(resource_config: Mapping[str, Any] | None = None, run_id: str | None = None) -> Iterator[Pipeline]:
+    """Open the deployment's pipeline outside of a run, or in another process for the run `run_id`.
+
+    `resource_config` is what that run sets of the resources.
+    """
+    run = dg.DagsterRun(job_name="elsewhere", run_id=run_id) if run_id else None
+    with dg.build_resources(RESOURCES, resource_config=resource_config, dagster_run=run) as resources:
         yield resources.pipeline
 
 

@@ -1,6 +1,9 @@
 """The environment variables that configure a deployment, read in one place.
 
 MMAT_DEPLOYMENT   local (default), aws: a bucket and PostgreSQL, or cluster: several machines and PostgreSQL
+MMAT_ENGINE       local (default): the run's process makes all parts; ray: Ray's workers make them, many at once
+MMAT_RAY_ADDRESS  a cluster's host:6379, or auto on one of its machines; unset: Ray starts processes of this machine
+MMAT_RAY_GPUS     GPUs of an actor that holds a larger model, such as 0.25; default none
 MMAT_SOURCES      folder with one sub-folder per source; unset: the generated sample corpus
 MMAT_STORE        folder for parts, manifests and images, or s3://bucket/prefix; default ./data/store
 MMAT_MIRROR       of a store in a bucket: the folder of this machine for what is used of it, and for caches;
@@ -72,6 +75,8 @@ from mmat_dagster.training.spec import BadRun
 from mmat_dagster.training.students import find_student
 
 DeploymentName = Literal["local", "aws", "cluster"]
+EngineName = Literal["local", "ray"]
+ENGINES: dict[str, EngineName] = {name: name for name in get_args(EngineName)}
 DEPLOYMENTS: dict[str, DeploymentName] = {name: name for name in get_args(DeploymentName)}
 TeacherName = Literal["annotations", "gpt4o"]
 ModeName = Literal["chat", "batch"]
@@ -106,6 +111,9 @@ class Environment:
     is_sample: bool
     store: Path
     bucket: str | None
+    engine: EngineName
+    ray_address: str | None
+    ray_gpus: float | None
     teacher: TeacherName
     model: str | None
     base_url: str | None
@@ -183,6 +191,9 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         is_sample=not sources,
         store=store,
         bucket=bucket,
+        engine=_engine(variables),
+        ray_address=_ray_address(variables),
+        ray_gpus=_amount(variables, "MMAT_RAY_GPUS"),
         teacher=_teacher(variables.get("MMAT_TEACHER", "").strip() or "annotations"),
         model=variables.get("MMAT_MODEL", "").strip() or None,
         base_url=_url(variables, "OPENAI_BASE_URL"),
@@ -254,6 +265,26 @@ def _deployment(variables: Mapping[str, str]) -> DeploymentName:
             "pay it again"
         )
     return DEPLOYMENTS[name]
+
+
+def _engine(variables: Mapping[str, str]) -> EngineName:
+    name = variables.get("MMAT_ENGINE", "").strip() or "local"
+    if name not in ENGINES:
+        raise BadEnvironment(f"MMAT_ENGINE is {name!r}; it may be {' or '.join(ENGINES)}")
+    return ENGINES[name]
+
+
+def _ray_address(variables: Mapping[str, str]) -> str | None:
+    address = variables.get("MMAT_RAY_ADDRESS", "").strip()
+    ledger = variables.get("MMAT_LEDGER", "").strip()
+    if address and _engine(variables) == "local":
+        raise BadEnvironment("MMAT_RAY_ADDRESS names a cluster, and MMAT_ENGINE is local: set it to ray")
+    if address and not ledger.startswith("postgresql"):
+        raise BadEnvironment(
+            "MMAT_RAY_ADDRESS names a cluster, and MMAT_LEDGER is no PostgreSQL: machines that do not share what was "
+            "paid pay it again"
+        )
+    return address or None
 
 
 def _store(variables: Mapping[str, str]) -> tuple[Path, str | None]:

@@ -6,13 +6,14 @@
 Works like make: `build` first brings up to date what a dataset stands on, and does nothing where nothing changed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
 from mmat_dagster import parts, prompts
 from mmat_dagster.datasets import CODE, UPSTREAM, label
+from mmat_dagster.engine import Engine, EngineError, PartOrder
 from mmat_dagster.fanout import run_to_the_end
 from mmat_dagster.fingerprints import code_fingerprint, fingerprint
 from mmat_dagster.images import StoredPictures
@@ -33,13 +34,16 @@ from mmat_dagster.schema import (
 )
 from mmat_dagster.source_parts import SourceParts, SourceSettings
 from mmat_dagster.sources import READERS
-from mmat_dagster.spending import BatchState, Spending
+from mmat_dagster.spending import BatchState, Spending, total
 from mmat_dagster.stage_parts import Stage, StageParts
 from mmat_dagster.stages.audit import CHECKS, audit, last_rank, rank
 from mmat_dagster.stages.integration import integrate
 from mmat_dagster.stages.rationale import MAX_TURNS, REFLECTION_TURNS, write_rationale
 from mmat_dagster.stages.reflection import reflect
 from mmat_dagster.tools import Operator, SearchEngine
+
+# Who is asked, as spending is told.
+TEACHER, JUDGE, SEARCH = "teacher", "judge", "search"
 
 
 class RepliesPending(Exception):
@@ -79,7 +83,7 @@ class Built:
 
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
-    """Everything that the engine needs to build its datasets."""
+    """Everything that the engine needs to build its datasets; `engine` makes their parts, None for this process."""
 
     sources: Path
     store: Store
@@ -89,6 +93,7 @@ class Pipeline:
     settings: Settings
     look: LookFunction = look_anew
     judge: Judge | None = None
+    engine: Engine | None = None
 
     def build(
         self, dataset: DatasetName, source: SourceName, report: Report, *, with_upstream: bool = True
@@ -151,17 +156,26 @@ class Pipeline:
 
     @property
     def spendings(self) -> Mapping[str, Spending]:
-        """What asking has cost, by who was asked: `teacher`, `judge`, `search`.
+        """What asking has cost, by who was asked: `teacher`, `judge`, `search`; other processes' asking too.
 
         Whoever asks the teacher's model counts as the teacher: operators, and a judge that has none of its own.
         """
-        own_judge = self.judge if self.judge is not None and self.judge.model is not self.teacher.model else None
         asked = {
-            "teacher": self.teacher.spending,
-            "judge": own_judge.spending if own_judge is not None else None,
-            "search": self.search.over(None).spending,
+            TEACHER: self.teacher.spending,
+            JUDGE: self.judge.spending if self.judge is not None and self._has_own_judge else None,
+            SEARCH: self.search.over(None).spending,
         }
-        return {name: spending for name, spending in asked.items() if spending is not None}
+        spent = {name: self._with_elsewhere(name, here) for name, here in asked.items()}
+        return {name: spending for name, spending in spent.items() if spending is not None}
+
+    def _with_elsewhere(self, name: str, here: Spending | None) -> Spending | None:
+        """Add what other processes have spent on the same."""
+        elsewhere = self.engine.spendings.get(name) if self.engine is not None else None
+        return total(filter(None, (here, elsewhere))) if elsewhere is not None else here
+
+    @property
+    def _has_own_judge(self) -> bool:
+        return self.judge is not None and self.judge.model is not self.teacher.model
 
     async def tend_batches(self) -> tuple[BatchState, ...]:
         """Tend the batches of teacher and judge; return all, the oldest first."""
@@ -216,16 +230,64 @@ class Pipeline:
     def _make(self, making: StageParts, report: Report) -> list[tuple[Part, bool]]:
         """Return the dataset's parts, and of each whether an earlier run had made it; raise RepliesPending."""
         dataset, source, upstream = making.stage.dataset, making.source, making.upstream
-        asked = making.stage.asks or self.teacher
-        seen = Tally(dataset, source, upstream.rows, report, lambda: asked.spending)
+        seen = self._tally(making, upstream.rows, report)
         finished = [making.finished(index) for index in range(len(upstream.parts))]
         for part in filter(None, finished):
             seen.add(part)
         todo = [index for index, part in enumerate(finished) if part is None]
-        made = run_to_the_end(making.make(todo, seen)) if todo else {}
+        made = self._make_missing(making, todo, seen) if todo else {}
         if seen.pending:
             raise RepliesPending(dataset, source, seen.pending)
         return [(part, True) if part else (_made(made[index]), False) for index, part in enumerate(finished)]
+
+    def _make_missing(self, making: StageParts, todo: Sequence[int], seen: Tally) -> Mapping[int, Part | None]:
+        if self.engine is not None:
+            return self.engine.make([making.order(index) for index in todo], seen.watch)
+        return run_to_the_end(making.make(todo, seen))
+
+    def make_part(self, order: PartOrder, report: Report) -> Part | None:
+        """Make one part for another process; None where some of its replies are pending.
+
+        Raises EngineError where this pipeline would make something else, and what `build` does.
+        """
+        upstream = UPSTREAM[order.dataset]
+        assert upstream is not None
+        below = parts.read_manifest(self.store, upstream, order.source)
+        if below is None or below.fingerprint != order.made_from:
+            raise EngineError(
+                f"{upstream} of {order.source} is another one in {self.store.locate('')} on this machine: the machines "
+                "must share the store"
+            )
+        making = self._stage_parts_once(order.dataset, order.source, below)
+        if making.name(order.index) != order.name:
+            raise EngineError(
+                f"{order.dataset} of {order.source} would be made otherwise on this machine: code, prompts, packages, "
+                "settings and sources must be the same on all"
+            )
+        seen = self._tally(making, below.parts[order.index].rows, report)
+        return run_to_the_end(making.make([order.index], seen))[order.index]
+
+    def _stage_parts_once(self, dataset: DatasetName, source: SourceName, upstream: Manifest) -> StageParts:
+        """Return how parts are made; what all records together decide is found out once."""
+        key = f"{dataset} {source} {upstream.fingerprint}"
+        if key not in self._ordered:
+            self._ordered[key] = self._stage_parts(self._stage(dataset, source), source, upstream)
+        return self._ordered[key]
+
+    @cached_property
+    def _ordered(self) -> dict[str, StageParts]:
+        return {}
+
+    def _tally(self, making: StageParts, rows: int, report: Report) -> Tally:
+        asked = making.stage.asks or self.teacher
+        name = JUDGE if asked is self.judge and self._has_own_judge else TEACHER
+        return Tally(
+            making.stage.dataset,
+            making.source,
+            rows,
+            report,
+            lambda: self._with_elsewhere(name, asked.spending),
+        )
 
     def _publish(
         self,

@@ -1,7 +1,7 @@
 """How far a dataset has come: counted record by record, told to whoever listens."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -64,13 +64,24 @@ class Tally:
         self._dataset, self._source, self._total, self._report = dataset, source, total, report
         self._spending = spending
         self._accepted = 0
-        self.pending = 0
+        self._pending = 0
         self._rejected: Counter[str] = Counter()
+        self._elsewhere: Sequence[Progress] = ()
+
+    @property
+    def pending(self) -> int:
+        """The number of records that wait for a batch."""
+        return self._pending + sum(each.pending for each in self._elsewhere)
 
     def add(self, part: Part) -> None:
         """Count a part that an earlier run finished."""
         self._accepted += part.rows
         self._rejected.update(part.rejected)
+        self.tell()
+
+    def watch(self, elsewhere: Iterable[Progress]) -> None:
+        """Count what other processes have made of their records by now."""
+        self._elsewhere = [*elsewhere]
         self.tell()
 
     def split(self, results: Iterator[Any]) -> tuple[list[Any], list[Rejection]]:
@@ -91,7 +102,7 @@ class Tally:
 
     def _sort(self, result: Any, kept: list[Any], lost: list[Rejection]) -> None:
         if isinstance(result, Pending):
-            self.pending += 1
+            self._pending += 1
         elif isinstance(result, Rejection):
             lost.append(result)
             self._rejected[result.reason] += 1
@@ -106,8 +117,8 @@ class Tally:
             dataset=self._dataset,
             source=self._source,
             total=self._total,
-            accepted=self._accepted,
-            rejected=Counter(self._rejected),
+            accepted=self._accepted + sum(each.accepted for each in self._elsewhere),
+            rejected=sum((each.rejected for each in self._elsewhere), Counter(self._rejected)),
             pending=self.pending,
             spending=self._spending(),
         )

@@ -1,6 +1,8 @@
 """What asking a model has cost, will cost, and is still to come: counts, forecasts, quotes, batches."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,25 @@ class Spending:
     def asked(self) -> int:
         """All requests that have got an answer."""
         return self.calls + self.reused + self.refused
+
+    def since(self, before: "Spending") -> "Spending":
+        """Return what has come since `before`; USD that were unknown then count from nothing."""
+        return Spending(**{name: _less(value, getattr(before, name)) for name, value in vars(self).items()})
+
+
+def total(spendings: Iterable[Spending]) -> Spending:
+    """Return the sum; USD are None where none of them knows any."""
+    many = [*spendings]
+    return Spending(**{each.name: _sum(getattr(one, each.name) for one in many) for each in fields(Spending)})
+
+
+def _less(now: float | None, before: float | None) -> Any:
+    return None if now is None else now - (before or 0)
+
+
+def _sum(values: Iterable[float | None]) -> Any:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from typing import Any
 from mmat_dagster import parts
 from mmat_dagster.census import census
 from mmat_dagster.datasets import RECORDS, UPSTREAM, label
+from mmat_dagster.engine import PartOrder
 from mmat_dagster.fanout import map_in_order, take
 from mmat_dagster.fingerprints import fingerprint
 from mmat_dagster.interfaces import Judge, Pictures, ReplyPending, Store, Teacher
@@ -68,6 +69,16 @@ class StageParts:
     def finished(self, index: int) -> Part | None:
         """Return a part if an earlier run finished it."""
         return parts.finished_part(self.store, self._prefix, self.name(index))
+
+    def order(self, index: int) -> PartOrder:
+        """Return a part as an order to somebody else."""
+        return PartOrder(
+            dataset=self.stage.dataset,
+            source=self.source,
+            index=index,
+            name=self.name(index),
+            made_from=self.upstream.fingerprint,
+        )
 
     async def make(self, todo: Sequence[int], seen: Tally) -> Mapping[int, Part | None]:
         """Make the parts `todo`; one of which some replies are pending is None, and `seen` counts those."""

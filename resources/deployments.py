@@ -6,10 +6,12 @@ from typing import Any
 import dagster as dg
 
 from mmat_dagster.corpus import encyclopedia
+from mmat_dagster.engine import Engine
 from mmat_dagster.environment import (
     CHECKS_JUDGE,
     TEACHER_JUDGE,
     DeploymentName,
+    EngineName,
     Environment,
     InferenceName,
     SearchName,
@@ -31,6 +33,7 @@ from resources.outlays import LedgerOutlays
 from resources.own_passages import OwnPassagesFirst
 from resources.patience import PatienceResource
 from resources.pipeline import PipelineResource
+from resources.ray_engine import RayEngine, ThisProcess
 from resources.search import BM25Search
 from resources.stores import StoreResource, open_bucket, open_store
 from resources.student_hosts import EndpointHost, TransformersHost, VllmHost
@@ -71,6 +74,7 @@ def _resources(environment: Environment, store: StoreResource) -> dict[str, Any]
             operator_cache=operator_cache(environment),
             search=SEARCHES[environment.search](environment),
             judge=judge(environment),
+            engine=ENGINES[environment.engine](environment, store),
             audit_sample=environment.audit_sample,
             limit=environment.limit,
             allow_non_commercial=environment.allow_non_commercial,
@@ -195,6 +199,22 @@ def _endpoint(environment: Environment, executor: LocalTrainingExecutor) -> dg.C
     )
 
 
+def _this_process(environment: Environment, store: StoreResource) -> dg.ConfigurableResource[Engine | None]:  # noqa: ARG001
+    return ThisProcess()
+
+
+def _ray(environment: Environment, store: StoreResource) -> dg.ConfigurableResource[Engine]:
+    return RayEngine(
+        store=store,
+        ledger=_ledger(environment),
+        **given(
+            address=environment.ray_address,
+            model_workers=environment.workers,
+            gpus_per_model=environment.ray_gpus,
+        ),
+    )
+
+
 def _ledger(environment: Environment) -> Any:
     # A ledger's URL may hold a password: Dagster reads it when a run starts, and shows the variable's name.
     is_shared = environment.names_ledger or environment.has_shared_ledger
@@ -227,6 +247,10 @@ HOSTS: Mapping[InferenceName, Callable[[Environment, LocalTrainingExecutor], dg.
     "transformers": _transformers,
     "vllm": _vllm,
     "endpoint": _endpoint,
+}
+ENGINES: Mapping[EngineName, Callable[[Environment, StoreResource], dg.ConfigurableResource[Any]]] = {
+    "local": _this_process,
+    "ray": _ray,
 }
 DEPLOYMENTS: Mapping[DeploymentName, Callable[[Environment], dict[str, Any]]] = {
     "local": local,

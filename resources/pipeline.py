@@ -7,6 +7,7 @@ from pydantic import Field
 
 from mmat_dagster import parts
 from mmat_dagster.corpus import ensure_corpus
+from mmat_dagster.engine import Engine
 from mmat_dagster.images import StoredPictures
 from mmat_dagster.interfaces import JudgeMaker, OperatorMaker, Store, Teacher
 from mmat_dagster.operators.looking import LookFunction
@@ -31,6 +32,7 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
     operator_cache: dg.ResourceDependency[LookFunction]
     search: dg.ResourceDependency[SearchEngine]
     judge: dg.ResourceDependency[JudgeMaker]
+    engine: dg.ResourceDependency[Engine | None]
     audit_sample: int | None = Field(
         default=None, gt=0, description="So many dialogues of each source are judged by a model; null for all."
     )
@@ -65,6 +67,7 @@ class PipelineResource(dg.ConfigurableResource[Pipeline]):
             operators={name: made_over(operator, self.teacher) for name, operator in self.operators.items()},
             look=self.operator_cache,
             search=self.search,
+            engine=self.engine,
             judge=self.judge.beside(self.teacher, pictures),
             settings=Settings(
                 limit=self.limit,

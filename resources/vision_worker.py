@@ -106,7 +106,7 @@ def serve(connection: Connection) -> None:
     forget_secrets()
     for name in THREADS:
         os.environ[name] = "1"
-    desk = _Desk()
+    desk = Desk()
     while True:
         try:
             order = connection.recv()
@@ -116,13 +116,14 @@ def serve(connection: Connection) -> None:
 
 
 @dataclass(kw_only=True)
-class _Desk:
+class Desk:
     """The models of this process, and the images that it decoded last."""
 
     models: dict[ModelSpec, VisionModel] = field(default_factory=dict)
     images: "OrderedDict[str, Image.Image]" = field(default_factory=OrderedDict)
 
     def load(self, spec: ModelSpec) -> Loaded | Unavailable:
+        """Load a model, unless it is."""
         try:
             self._model(spec)
         except Exception as error:
@@ -131,6 +132,7 @@ class _Desk:
         return Loaded()
 
     def look(self, order: LookAt) -> list[Sight | Failed]:
+        """Return what a model sees, which is loaded first where it is not."""
         decoded = [self._decode(task) for task in order.tasks]
         sound = [glance for glance in decoded if isinstance(glance, Glance)]
         seen = iter(_look(self._model(order.spec), sound))

@@ -1,4 +1,4 @@
-"""The worker processes that look at images: handed out in batches, replaced where one dies or takes too long.
+"""The workers that look at images, each a process: handed out in batches, replaced where one dies or takes too long.
 
     look -> waiting -> the next free worker takes a batch of one model -> Sight | Failed
                        it dies, or takes too long: replaced, and its images are looked at once more, each alone
@@ -9,8 +9,9 @@ wait for, and takes nobody with it.
 
 import multiprocessing
 import threading
+from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -47,18 +48,49 @@ class _Job:
     tries: int = 0
 
 
-class _Lost(Exception):
+class Lost(Exception):
     """A worker died, or took too long and was ended; the message says which."""
 
 
-class VisionWorkers:
-    """`count` worker processes, which start with the first image; any thread may ask for a look."""
+class Worker(ABC):
+    """One process that looks at images; only its own thread speaks with it, any may end it."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self) -> None:
+        self.images: OrderedDict[str, None] = OrderedDict()
+
+    @abstractmethod
+    def load(self, spec: ModelSpec) -> str | None:
+        """Load a model, unless it is; return why it does not load. Raises Lost."""
+
+    @abstractmethod
+    def look(self, spec: ModelSpec, tasks: tuple[Task, ...], timeout_s: float) -> Sequence[Result]:
+        """Return what the model sees; raise Lost where the process died or took longer than `timeout_s`."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End the process for good."""
+
+    @abstractmethod
+    def drop(self) -> None:
+        """Let go of a process that is lost; the next order goes to another one."""
+
+    def remember(self, images: Iterable[str]) -> None:
+        """Note which images the process decodes now; it keeps the last ones."""
+        for image in images:
+            self.images.pop(image, None)
+            self.images[image] = None
+        while len(self.images) > KEPT_IMAGES:
+            self.images.popitem(last=False)
+
+
+class VisionWorkers:
+    """Several workers, which start with the first image; any thread may ask for a look."""
+
+    def __init__(self, workers: Sequence[Worker]) -> None:
         self._waiting: list[_Job] = []
         self._condition = threading.Condition()
         self._is_closed = False
-        self._workers = [_Worker() for _ in range(count)]
+        self._workers = workers
         self._threads = [
             threading.Thread(target=self._tend, args=(worker,), name=f"vision-{number}", daemon=True)
             for number, worker in enumerate(self._workers)
@@ -94,7 +126,7 @@ class VisionWorkers:
         for job in left:
             job.future.set_exception(OperatorUnavailable(ENDED))
 
-    def _tend(self, worker: "_Worker") -> None:
+    def _tend(self, worker: Worker) -> None:
         while batch := self._next(worker):
             try:
                 self._carry_out(worker, batch)
@@ -103,16 +135,16 @@ class VisionWorkers:
             except Exception as error:  # noqa: BLE001  whatever it is, nobody must wait for a thread that is gone
                 _tell(OperatorUnavailable(f"no worker process can be used: {error}"), batch)
 
-    def _carry_out(self, worker: "_Worker", batch: Sequence[_Job]) -> None:
+    def _carry_out(self, worker: Worker, batch: Sequence[_Job]) -> None:
         try:
             results = self._results(worker, batch)
-        except _Lost as lost:
+        except Lost as lost:
             self._again(batch, str(lost))
             return
         for job, result in zip(batch, results, strict=True):
             job.future.set_result(result)
 
-    def _next(self, worker: "_Worker") -> list[_Job]:
+    def _next(self, worker: Worker) -> list[_Job]:
         """Wait for a batch for `worker`; nothing where the workers are ended."""
         with self._condition:
             while not self._is_closed:
@@ -125,7 +157,7 @@ class VisionWorkers:
                     self._condition.wait()
         return []
 
-    def _choose(self, worker: "_Worker") -> list[_Job]:
+    def _choose(self, worker: Worker) -> list[_Job]:
         """Take the first job, before it one whose image `worker` has decoded; and what fits into a batch with it.
 
         One whose image another worker has decoded comes last.
@@ -138,7 +170,7 @@ class VisionWorkers:
         self._waiting = [job for job in self._waiting if id(job) not in chosen]
         return batch
 
-    def _distance(self, worker: "_Worker", job: _Job) -> int:
+    def _distance(self, worker: Worker, job: _Job) -> int:
         if job.tries or job.task.sha256 in worker.images:
             return 0
         return 1 + any(job.task.sha256 in other.images for other in self._workers)
@@ -154,18 +186,18 @@ class VisionWorkers:
             self._waiting = [job for job in self._waiting if job.handling.spec != spec]
         return [job for job in others if job.tries or job.future.set_running_or_notify_cancel()]
 
-    def _results(self, worker: "_Worker", batch: Sequence[_Job]) -> Sequence[Result]:
+    def _results(self, worker: Worker, batch: Sequence[_Job]) -> Sequence[Result]:
         handling = batch[0].handling
         self._load(worker, handling.spec)
         tasks = tuple(job.task for job in batch)
         return worker.look(handling.spec, tasks, handling.timeout_s * len(batch))
 
-    def _load(self, worker: "_Worker", spec: ModelSpec) -> None:
+    def _load(self, worker: Worker, spec: ModelSpec) -> None:
         """Load the model where the worker has not; raise OperatorUnavailable where that cannot be."""
         for is_last in (False, True):
             try:
                 told = worker.load(spec)
-            except _Lost as lost:
+            except Lost as lost:
                 if self._is_closed:
                     raise OperatorUnavailable(ENDED) from None
                 if not is_last:
@@ -196,19 +228,19 @@ def _tell(unavailable: OperatorUnavailable, jobs: Iterable[_Job]) -> None:
         job.future.set_exception(OperatorUnavailable(str(unavailable)))
 
 
-class _Worker:
-    """One process at a time, started when it is needed; only its own thread speaks with it, any may kill it."""
+class ProcessWorker(Worker):
+    """A process of this machine, started when it is needed."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._process: SpawnProcess | None = None
         self._pipe: Connection | None = None
         self._loaded: set[ModelSpec] = set()
         self._is_ended = False
         self._changing = threading.Lock()
-        self.images: OrderedDict[str, None] = OrderedDict()
 
     def load(self, spec: ModelSpec) -> str | None:
-        """Load a model, unless it is; return why it does not load."""
+        """Load a model by its first order."""
         if spec not in self._loaded:
             told = self._ask(Load(spec=spec), LOAD_TIMEOUT_S)
             if isinstance(told, Unavailable):
@@ -217,21 +249,13 @@ class _Worker:
         return None
 
     def look(self, spec: ModelSpec, tasks: tuple[Task, ...], timeout_s: float) -> Sequence[Result]:
-        """Return what the model sees; raise _Lost where the process died or took longer than `timeout_s`."""
+        """Return what the process answers."""
         seen = self._ask(LookAt(spec=spec, tasks=tasks), timeout_s)
         assert isinstance(seen, list)
         return seen
 
-    def remember(self, images: Iterable[str]) -> None:
-        """Note which images the process decodes now; it keeps the last ones."""
-        for image in images:
-            self.images.pop(image, None)
-            self.images[image] = None
-        while len(self.images) > KEPT_IMAGES:
-            self.images.popitem(last=False)
-
     def kill(self) -> None:
-        """End the process for good."""
+        """Kill the process, and start no other."""
         with self._changing:
             self._is_ended = True
             if self._process is not None:
@@ -247,12 +271,12 @@ class _Worker:
         except (EOFError, OSError):
             why = "its worker died"
         self.drop()
-        raise _Lost(why)
+        raise Lost(why)
 
     def _started(self) -> Connection:
         with self._changing:
             if self._is_ended:
-                raise _Lost(ENDED)
+                raise Lost(ENDED)
             if self._pipe is None:
                 self._start()
             assert self._pipe is not None
@@ -267,7 +291,7 @@ class _Worker:
         self._pipe, self._process = ours, process
 
     def drop(self) -> None:
-        """Let go of a process that is lost; the next order starts another one."""
+        """Kill the process; the next order starts another one."""
         with self._changing:
             process, pipe = self._process, self._pipe
             self._process = self._pipe = None
@@ -280,8 +304,27 @@ class _Worker:
             pipe.close()
 
 
+Hire: TypeAlias = Callable[[str, int], Sequence[Worker]]
+
+
+def processes(count: int) -> Sequence[Worker]:
+    """Return workers of this machine, none of them started yet."""
+    return [ProcessWorker() for _ in range(count)]
+
+
+def _hire_here(lane: str, count: int) -> Sequence[Worker]:  # noqa: ARG001
+    return processes(count)
+
+
 _open: dict[tuple[str, int], tuple[VisionWorkers, int]] = {}
 _opening = threading.Lock()
+_hire: Hire = _hire_here
+
+
+def hire_elsewhere(hire: Hire) -> None:
+    """Have this process open workers that `hire` finds for a lane, how many it wants being a wish."""
+    global _hire  # noqa: PLW0603  which machine a process runs on is settled once, before anything is opened
+    _hire = hire
 
 
 def open_workers(lane: str, count: int) -> VisionWorkers:
@@ -290,7 +333,7 @@ def open_workers(lane: str, count: int) -> VisionWorkers:
     Operators on one lane share processes, so that an image that several of them look at is decoded once.
     """
     with _opening:
-        workers, users = _open.get((lane, count)) or (VisionWorkers(count), 0)
+        workers, users = _open.get((lane, count)) or (VisionWorkers(_hire(lane, count)), 0)
         _open[lane, count] = (workers, users + 1)
         return workers
 

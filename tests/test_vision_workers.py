@@ -18,7 +18,7 @@ from PIL import Image
 from mmat_dagster.processes import SECRETS
 from mmat_dagster.tools import Failed, OperatorUnavailable, Sight
 from resources.vision_worker import ModelSpec, Task
-from resources.vision_workers import Handling, VisionWorkers, close_workers, open_workers
+from resources.vision_workers import Handling, VisionWorkers, close_workers, open_workers, processes
 
 # What waits behind a worker's nap has to be there before the nap ends.
 pytestmark = pytest.mark.alone
@@ -27,11 +27,11 @@ ROOT = Path(__file__).resolve().parents[1]
 LEAVES_WORKERS_BEHIND = """
 import multiprocessing, sys, time
 from pathlib import Path
-from resources.vision_workers import VisionWorkers
+from resources.vision_workers import VisionWorkers, processes
 from tests.looking import hash_of
 from tests.test_vision_workers import Task, handling
 if __name__ == "__main__":
-    workers = VisionWorkers(2)
+    workers = VisionWorkers(processes(2))
     for name in sys.argv[1:]:
         last = workers.look(Task(image=Path(name), sha256=hash_of(Path(name)), question="sleep 1"), handling())
     last.result()
@@ -47,7 +47,7 @@ PATIENT_S = 60.0
 
 @pytest.fixture
 def pair() -> Iterator[VisionWorkers]:
-    workers = VisionWorkers(2)
+    workers = VisionWorkers(processes(2))
     yield workers
     workers.close()
 
@@ -55,7 +55,7 @@ def pair() -> Iterator[VisionWorkers]:
 @pytest.fixture(scope="module")
 def single() -> Iterator[VisionWorkers]:
     """Yield one worker that all tests share which leave it alive, or replaced."""
-    workers = VisionWorkers(1)
+    workers = VisionWorkers(processes(1))
     yield workers
     workers.close()
 
@@ -95,7 +95,7 @@ def test_an_image_is_seen_with_what_is_asked_of_it(single: VisionWorkers, tmp_pa
 def test_a_model_is_told_no_secret_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in SECRETS:
         monkeypatch.setenv(name, "s3cret")
-    workers = VisionWorkers(1)
+    workers = VisionWorkers(processes(1))
     try:
         assert seen(workers.look(task(tmp_path, "one"), handling()))["secrets"] == []
     finally:
@@ -196,7 +196,7 @@ def test_a_model_that_does_not_load_is_told_to_all_who_wait(
 def test_a_process_that_cannot_be_started_is_told_and_keeps_nobody_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workers = VisionWorkers(1)
+    workers = VisionWorkers(processes(1))
     try:
         with monkeypatch.context() as patch:
             # Python lets a daemonic process have no children.
@@ -210,7 +210,7 @@ def test_a_process_that_cannot_be_started_is_told_and_keeps_nobody_waiting(
 
 
 def test_a_model_that_sees_less_than_it_is_shown_is_broken(tmp_path: Path) -> None:
-    workers = VisionWorkers(1)
+    workers = VisionWorkers(processes(1))
     try:
         future = workers.look(task(tmp_path, "one"), handling(ModelSpec(path="tests.vision_models:Forgetful")))
         assert failure(future) == "its worker died, twice"
@@ -252,7 +252,7 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 
 def test_who_waits_when_the_workers_are_ended_is_told(tmp_path: Path) -> None:
     before = set(multiprocessing.active_children())
-    workers = VisionWorkers(1)
+    workers = VisionWorkers(processes(1))
     assert seen(workers.look(task(tmp_path, "first"), handling()))
     futures = [workers.look(task(tmp_path, f"{n}", "sleep 600"), handling()) for n in range(3)]
     time.sleep(0.2)

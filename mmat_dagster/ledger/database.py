@@ -110,6 +110,14 @@ def ledger_url(text: str) -> str:
     return text if "://" in text else f"sqlite:///{text}"
 
 
+def location(text: str) -> str:
+    """Return which database a ledger's file or URL names, without who uses it and how."""
+    url = _parse(ledger_url(text))
+    if url.get_backend_name() == "sqlite":
+        return str(Path(url.database or "").absolute())
+    return f"{url.host}:{url.port or 5432}/{url.database}"
+
+
 def is_absent(text: str) -> bool:
     """Say whether the ledger is an SQLite file that is not there yet."""
     url = _parse(ledger_url(text))
