@@ -103,9 +103,15 @@ def connect(address: str | None) -> None:
     if address is None:
         # It would tell its makers how it is used.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        settings = {"_node_ip_address": LOOPBACK, "include_dashboard": False, "object_store_memory": OBJECTS_BYTES}
+        # Without `local` it would join whatever cluster somebody has started on this machine.
+        settings = {
+            "address": "local",
+            "_node_ip_address": LOOPBACK,
+            "include_dashboard": False,
+            "object_store_memory": OBJECTS_BYTES,
+        }
     try:
-        ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **settings)
+        ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.CRITICAL, **settings)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise EngineError(f"the Ray cluster {address or 'of this machine'} cannot be reached: {error}") from error
 

@@ -1,0 +1,75 @@
+"""A Ray cluster of two nodes on this machine, one of which may be killed; in a test file: `cluster = ray_cluster.cluster`.
+
+Where Ray is not installed its tests are skipped, or fail if MMAT_REQUIRE_RAY is set.
+"""
+
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+from tests import postgres
+
+KEY = "sk-a-key-of-the-machines"
+OBJECTS_BYTES = 80 << 20
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DISABLE_IMPORT_WARNING": "1",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+
+def require_ray() -> None:
+    """Skip a test that needs Ray where it is not installed, unless it must be."""
+    if find_spec("ray") is None and not os.environ.get("MMAT_REQUIRE_RAY"):
+        pytest.skip("Ray is not installed")
+
+
+class TwoNodes:
+    """Two nodes of one CPU each; the drivers are on the first one."""
+
+    def __init__(self, ledger: str) -> None:
+        from ray.cluster_utils import Cluster  # noqa: PLC0415
+
+        settings = {"num_cpus": 1, "object_store_memory": OBJECTS_BYTES, "include_dashboard": False}
+        self.ledger = ledger
+        self._cluster: Any = Cluster(initialize_head=True, head_node_args=settings)
+        self._settings = settings
+        self._second: Any = None
+        self.add_second()
+
+    @property
+    def address(self) -> str:
+        """Where drivers find it."""
+        return str(self._cluster.address)
+
+    def add_second(self) -> None:
+        """Start the second node, unless it is there."""
+        if self._second is None:
+            self._second = self._cluster.add_node(**self._settings)
+            self._cluster.wait_for_nodes()
+
+    def kill_second(self) -> None:
+        """Kill the second node, and with it what works there."""
+        self._cluster.remove_node(self._second, allow_graceful=False)
+        self._second = None
+
+    def end(self) -> None:
+        """End all of it."""
+        self._cluster.shutdown()
+
+
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest) -> Iterator[TwoNodes]:
+    """Yield a cluster whose machines know key and ledger, as they are to be set up."""
+    require_ray()
+    ledger = postgres.fresh_database(request.config)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**QUIET, "MMAT_LEDGER": ledger, "OPENAI_API_KEY": KEY}.items():
+            patch.setenv(name, value)
+        nodes = TwoNodes(ledger)
+        yield nodes
+        nodes.end()

@@ -1,0 +1,120 @@
+"""Ray makes the parts of a stage: the same bytes as this process makes, whatever becomes of a node meanwhile."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mmat_dagster import parts
+from mmat_dagster.engine import EngineError, PartOrder
+from mmat_dagster.progress import Progress
+from mmat_dagster.spending import Spending
+from mmat_dagster.tools import Failed, OperatorUnavailable, Sight
+from resources.ray_engine import told
+from resources.store import LocalStore
+from resources.vision_worker import ModelSpec, Task
+from resources.vision_workers import Handling, VisionWorkers
+from tests import ray_cluster
+from tests.looking import hash_of
+from tests.ray_cluster import KEY, TwoNodes
+from tests.teacher_server import Behaviour, TeacherServer
+from tests.teaching import write_problems
+from tests.test_teacher_kill import read_books
+
+cluster = ray_cluster.cluster
+
+ROOT = Path(__file__).resolve().parents[1]
+# Dialogues under way in one worker: more calls at once than this are under way in two.
+CONCURRENCY = 4
+PATIENCE_S = 300.0
+GLANCE_S = 0.02
+QUICK, SLOW = Behaviour(), Behaviour(delay_s=0.4)
+OFF = "ocr=off,label_bbox=off,face_detection=off,image_caption=off"
+WITH_OCR = OFF.replace("ocr=off", "ocr=rapidocr")
+
+
+@contextmanager
+def building(folder: Path, store: str, server: TeacherServer, **variables: str) -> "Iterator[subprocess.Popen[str]]":
+    """Run the command that builds the RR dialogues of `folder`'s problems into a store below it."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "DAGSTER_HOME": "",
+        "MMAT_SOURCES": str(folder / "sources"),
+        "MMAT_STORE": str(folder / store),
+        "MMAT_LEDGER": str(folder / f"{store}.sqlite"),
+        "MMAT_TEACHER": "gpt4o",
+        "MMAT_MODEL": "scripted",
+        "OPENAI_BASE_URL": server.url,
+        "OPENAI_API_KEY": KEY,
+        "MMAT_PART_ROWS": "6",
+        "MMAT_CONCURRENCY": str(CONCURRENCY),
+        **variables,
+    }
+    command = [sys.executable, "-m", "mmat_dagster", "materialize", "rr_dialogues", "--source", "tabmwp"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = subprocess.Popen(command, cwd=folder, env=environment, text=True, **pipes)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def build(folder: Path, store: str, server: TeacherServer, **variables: str) -> dict[str, bytes]:
+    """Build them, and return the files of the datasets."""
+    with building(folder, store, server, **variables) as process:
+        said, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, said
+    return dataset_files(folder / store)
+
+
+def dataset_files(store: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(store).as_posix(): path.read_bytes()
+        for dataset in ("source_qa", "rationales", "rr_dialogues")
+        for path in sorted((store / dataset).rglob("*"))
+        if path.suffix in {".parquet", ".json"}
+    }
+
+
+def wait_until(has_come: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not has_come():
+        assert time.monotonic() < end
+        time.sleep(GLANCE_S)
+
+
+@pytest.mark.parametrize(
+    ("problems", "kills", "operators"), [(24, 1, OFF), pytest.param(240, 4, WITH_OCR, marks=pytest.mark.long)]
+)
+def test_a_lost_node_costs_neither_a_dialogue_nor_a_call_that_was_answered(
+    cluster: TwoNodes, tmp_path: Path, problems: int, kills: int, operators: str
+) -> None:
+    write_problems(tmp_path / "sources", range(1, problems + 1))
+    with TeacherServer(QUICK) as server:
+        expected = build(tmp_path, "local", server, MMAT_OPERATORS=operators)
+    ray = {"MMAT_ENGINE": "ray", "MMAT_RAY_ADDRESS": cluster.address, "MMAT_LEDGER": cluster.ledger}
+    with TeacherServer(SLOW) as server:
+        with building(tmp_path, "ray", server, MMAT_OPERATORS=operators, **ray) as process:
+            for _ in range(kills):
+                cluster.add_second()
+                server.ledger.in_flight_peak = 0
+                wait_until(lambda: server.in_flight_peak > CONCURRENCY or process.poll() is not None)
+                assert process.poll() is None, process.communicate()
+                cluster.kill_second()
+            said, _ = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 0, said
+        books, charged = read_books(cluster.ledger), server.paid + server.paid_unseen
+    assert dataset_files(tmp_path / "ray") == expected
+    assert books.replies == books.account.calls == len(charged)
+    assert charged.total() - len(charged) <= books.account.lost_calls <= kills * CONCURRENCY
+    assert books.account.lost_calls > 0
+    assert books.left == 0
