@@ -16,11 +16,10 @@ from ray.exceptions import GetTimeoutError, RayActorError
 
 from mmat_dagster.processes import forget_secrets
 from resources.local_operator import SHARED_LANE
-from resources.vision_worker import Desk, Loaded, LookAt, ModelSpec, Task, Unavailable
+from resources.vision_worker import THREADS, Desk, Loaded, LookAt, ModelSpec, Task, Unavailable
 from resources.vision_workers import LOAD_TIMEOUT_S, Lost, Result, Worker
 
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-# An actor whose machine is lost is started on another one.
+# An actor that dies, or whose machine is lost, is started again for as long as there is work.
 RESTARTS = -1
 
 
@@ -30,6 +29,10 @@ class VisionActor:
     def __init__(self) -> None:
         forget_secrets()
         self._desk = Desk()
+
+    @ray.method(max_task_retries=RESTARTS)  # type: ignore[untyped-decorator]
+    def stand_by(self) -> None:
+        """Return; who asks while the actor is being started again waits for it."""
 
     def load(self, spec: ModelSpec) -> Loaded | Unavailable:
         """Load a model."""
@@ -55,7 +58,7 @@ class Models:
                 num_gpus=0 if lane == SHARED_LANE else gpus,
                 max_restarts=RESTARTS,
                 scheduling_strategy="SPREAD",
-                runtime_env={"env_vars": {**self.variables, **ONE_THREAD}},
+                runtime_env={"env_vars": {**self.variables, **dict.fromkeys(THREADS, "1")}},
             )(VisionActor)
             nodes = sum(node["Alive"] for node in ray.nodes())
             self.actors[lane] = [actor.remote() for _ in range(count or nodes)]
@@ -73,6 +76,7 @@ class ActorWorker(Worker):
     def load(self, spec: ModelSpec) -> str | None:
         """Have it load a model."""
         if spec not in self._loaded:
+            self._answer(self._actor.stand_by.remote(), LOAD_TIMEOUT_S)
             told = self._answer(self._actor.load.remote(spec), LOAD_TIMEOUT_S)
             if isinstance(told, Unavailable):
                 return told.detail

@@ -1,5 +1,6 @@
-"""A Ray cluster of two nodes on this machine, one of which may be killed; in a test file: `cluster = ray_cluster.cluster`.
+"""A Ray cluster of two nodes on this machine, one of which may be killed.
 
+In a test file: `cluster = ray_cluster.cluster`, or `ray_here = ray_cluster.ray_here` for one node in this process.
 Where Ray is not installed its tests are skipped, or fail if MMAT_REQUIRE_RAY is set.
 """
 
@@ -73,3 +74,19 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[TwoNodes]:
         nodes = TwoNodes(ledger)
         yield nodes
         nodes.end()
+
+
+@pytest.fixture(scope="module")
+def ray_here() -> Iterator[None]:
+    """Have Ray run on this machine for the tests of a file."""
+    require_ray()
+    import ray  # noqa: PLC0415
+
+    from resources.ray_parts import connect  # noqa: PLC0415
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in QUIET.items():
+            patch.setenv(name, value)
+        connect(None)
+        yield
+        ray.shutdown()

@@ -9,6 +9,7 @@ from mmat_dagster.environment import BadEnvironment, read_environment
 from resources.deployments import DEPLOYMENTS
 from resources.gpt4o import LEDGER, GPT4o
 from resources.judges import ChecksAlone, TeachersModelJudge
+from resources.ray_engine import ThisProcess
 from resources.s3_store import S3Store
 from resources.teachers import AnnotationsTeacherResource, PromptedTeacherResource
 
@@ -67,6 +68,21 @@ def test_dialogues_are_audited_by_checks_unless_a_judge_is_named() -> None:
     assert isinstance(judge_of({}), ChecksAlone)
     assert isinstance(judge_of({**TEACHER, "MMAT_JUDGE": "teacher"}), TeachersModelJudge)
     assert pipeline_of({"MMAT_JUDGE": "tiny", "MMAT_AUDIT_SAMPLE": "7"}).audit_sample == 7
+
+
+def engine_of(variables: dict[str, str]) -> Any:
+    return pipeline_of(variables).nested_resources["engine"]
+
+
+def test_the_runs_own_process_makes_parts_unless_ray_is_named() -> None:
+    assert isinstance(engine_of({}), ThisProcess)
+    here = engine_of({"MMAT_ENGINE": "ray", "MMAT_WORKERS": "3"})
+    assert (here.address, here.model_workers, here.gpus_per_model) == (None, 3, 0.0)
+    assert here.ledger == "data/ledger.sqlite"
+    cluster = {"MMAT_ENGINE": "ray", "MMAT_RAY_ADDRESS": "10.0.0.1:6379", "MMAT_LEDGER": "postgresql://u:secret@db/l"}
+    there = engine_of({**cluster, "MMAT_RAY_GPUS": "0.25"})
+    assert (there.address, there.gpus_per_model) == ("10.0.0.1:6379", 0.25)
+    assert isinstance(there.ledger, dg.EnvVar)
 
 
 def test_a_judge_asks_the_teachers_server_with_its_key_or_its_own_with_its_own() -> None:

@@ -5,24 +5,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from mmat_dagster import parts
-from mmat_dagster.engine import EngineError, PartOrder
-from mmat_dagster.progress import Progress
-from mmat_dagster.spending import Spending
-from mmat_dagster.tools import Failed, OperatorUnavailable, Sight
-from resources.ray_engine import told
-from resources.store import LocalStore
-from resources.vision_worker import ModelSpec, Task
-from resources.vision_workers import Handling, VisionWorkers
 from tests import ray_cluster
-from tests.looking import hash_of
 from tests.ray_cluster import KEY, TwoNodes
 from tests.teacher_server import Behaviour, TeacherServer
 from tests.teaching import write_problems
@@ -59,8 +48,9 @@ def building(folder: Path, store: str, server: TeacherServer, **variables: str) 
         **variables,
     }
     command = [sys.executable, "-m", "mmat_dagster", "materialize", "rr_dialogues", "--source", "tabmwp"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    process = subprocess.Popen(command, cwd=folder, env=environment, text=True, **pipes)
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     try:
         yield process
     finally:
@@ -95,15 +85,24 @@ def wait_until(has_come: Callable[[], bool]) -> None:
 @pytest.mark.parametrize(
     ("problems", "kills", "operators"), [(24, 1, OFF), pytest.param(240, 4, WITH_OCR, marks=pytest.mark.long)]
 )
-def test_a_lost_node_costs_neither_a_dialogue_nor_a_call_that_was_answered(
+def test_neither_an_ended_run_nor_a_lost_node_costs_what_was_answered(
     cluster: TwoNodes, tmp_path: Path, problems: int, kills: int, operators: str
 ) -> None:
     write_problems(tmp_path / "sources", range(1, problems + 1))
     with TeacherServer(QUICK) as server:
         expected = build(tmp_path, "local", server, MMAT_OPERATORS=operators)
     ray = {"MMAT_ENGINE": "ray", "MMAT_RAY_ADDRESS": cluster.address, "MMAT_LEDGER": cluster.ledger}
+    ray["MMAT_OPERATORS"] = operators
     with TeacherServer(SLOW) as server:
-        with building(tmp_path, "ray", server, MMAT_OPERATORS=operators, **ray) as process:
+        with building(tmp_path, "ray", server, **ray) as process:
+            wait_until(lambda: server.in_flight_peak > CONCURRENCY or process.poll() is not None)
+            process.send_signal(signal.SIGTERM)
+            said, _ = process.communicate(timeout=PATIENCE_S)
+        assert "interrupted" in said
+        books = read_books(cluster.ledger)
+        assert (books.account.lost_calls, books.left, server.paid_unseen.total()) == (0, 0, 0)
+        assert 0 < books.replies == server.paid.total()
+        with building(tmp_path, "ray", server, **ray) as process:
             for _ in range(kills):
                 cluster.add_second()
                 server.ledger.in_flight_peak = 0
