@@ -10,17 +10,20 @@ import importlib
 import json
 import logging
 import os
+import signal
+import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mmat_dagster.engine import EngineError, PartOrder, Watch
@@ -76,15 +79,22 @@ class Board:
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._reports: dict[str, Report] = {}
+        self._goes_on = True
         self._models = ray_vision.Models(variables=variables)
 
     def begin(self) -> None:
         """Forget the reports of parts that are made."""
         self._reports.clear()
+        self._goes_on = True
 
-    def tell(self, attempt: str, report: Report) -> None:
-        """Take a report."""
+    def end(self) -> None:
+        """Have all who report end."""
+        self._goes_on = False
+
+    def tell(self, attempt: str, report: Report) -> bool:
+        """Take a report, and say whether to go on."""
         self._reports[attempt] = report
+        return self._goes_on
 
     def reports(self) -> list[Report]:
         """Return the last report of each attempt, in the order in which they began."""
@@ -110,10 +120,15 @@ def connect(address: str | None) -> None:
             "include_dashboard": False,
             "object_store_memory": OBJECTS_BYTES,
         }
+    heeds = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.CRITICAL, **settings)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise EngineError(f"the Ray cluster {address or 'of this machine'} cannot be reached: {error}") from error
+    finally:
+        # Ray would end the process at once, and Dagster has a run clean up.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, heeds)
 
 
 def carry_out(
@@ -121,14 +136,14 @@ def carry_out(
 ) -> Mapping[int, Part | None]:
     """Have the parts made, and return them by index; `spent` grows by what they cost."""
     board = _board(hands)
-    ray.get(board.begin.remote())
+    _wait_for(board.begin.remote())
     begin = _task(hands)
     before = dict(spent)
     waiting, made = deque(orders), dict[int, Part | None]()
-    running: dict[Any, PartOrder] = {}
+    running: dict[Future[Part | None], PartOrder] = {}
 
     def look() -> None:
-        reports = ray.get(board.reports.remote())
+        reports = _wait_for(board.reports.remote())
         spent.update(_with(before, reports))
         watch(_latest(reports))
 
@@ -136,41 +151,83 @@ def carry_out(
         while waiting or running:
             while waiting and len(running) < (hands.at_once or _places(hands)):
                 order = waiting.popleft()
-                running[begin.remote(recipe, order, board)] = order
-            ready, _ = ray.wait([*running], timeout=TELL_EVERY_S)
-            for each in ready:
+                running[begin.remote(recipe, order, board).future()] = order
+            done, _ = wait(running, TELL_EVERY_S, FIRST_COMPLETED)
+            for each in done:
                 made[running.pop(each).index] = _result(each)
             look()
     except BaseException:
-        _end([*running], hands.end_s)
+        _end(board, running, hands.end_s)
         with suppress(RayError):
             look()
         raise
     return made
 
 
+class _Ended(Exception):
+    """A part is not made, since its run is ending."""
+
+
 def make_part(recipe: Recipe, order: PartOrder, board: Any) -> Part | None:
     """Make one part in a worker; None where some of its replies are pending."""
+    line = _Line(board, order.index)
+    if not line.tell():
+        raise _Ended
     pipeline = _pipeline(recipe, board)
-    attempt, before, told_at = uuid.uuid4().hex, pipeline.spendings, time.monotonic()
-    last: Progress | None = None
-
-    def report() -> Any:
-        spendings = {name: spent.since(before.get(name, Spending())) for name, spent in pipeline.spendings.items()}
-        return board.tell.remote(attempt, Report(index=order.index, progress=last, spendings=spendings))
-
-    def listen(progress: Progress) -> None:
-        nonlocal last, told_at
-        last = progress
-        if time.monotonic() - told_at >= TELL_EVERY_S:
-            told_at = time.monotonic()
-            report()
-
+    line.spent = partial(_since, pipeline, pipeline.spendings)
     try:
-        return pipeline.make_part(order, listen)
+        return pipeline.make_part(order, line.listen)
+    except KeyboardInterrupt:
+        raise _Ended from None
     finally:
         with suppress(RayActorError):  # the part is there, whoever hears of it
-            ray.get(report())
+            line.tell()
+
+
+class _Line:
+    """What one attempt at a part tells the board, and hears from it."""
+
+    def __init__(self, board: Any, index: int) -> None:
+        self.spent: Callable[[], Mapping[str, Spending]] = dict
+        self._board, self._index = board, index
+        self._progress: Progress | None = None
+        self._attempt, self._told_at = uuid.uuid4().hex, time.monotonic()
+        self._answer: Future[bool] | None = None
+        self._is_over = False
+
+    def listen(self, progress: Progress) -> None:
+        """Tell now and then how far it is; where the answer was to end, end it once, as Ctrl-C does.
+
+        Ray's own way to interrupt a task may hit another one of this process, while that puts away what was paid.
+        """
+        self._progress = progress
+        if not self._goes_on() and not self._is_over:
+            self._is_over = True
+            raise KeyboardInterrupt
+        if self._answer is None and time.monotonic() - self._told_at >= TELL_EVERY_S:
+            self._told_at = time.monotonic()
+            self._answer = self._report()
+
+    def tell(self) -> bool:
+        """Tell, and return whether to go on."""
+        return self._report().result()
+
+    def _goes_on(self) -> bool:
+        """Look at the last answer, if there is one; a board that is gone gives none."""
+        if self._answer is None or not self._answer.done():
+            return True
+        answer, self._answer = self._answer, None
+        return answer.exception() is not None or answer.result()
+
+    def _report(self) -> "Future[bool]":
+        report = Report(index=self._index, progress=self._progress, spendings=self.spent())
+        answer: Future[bool] = self._board.tell.remote(self._attempt, report).future()
+        return answer
+
+
+def _since(pipeline: Pipeline, before: Mapping[str, Spending]) -> Mapping[str, Spending]:
+    """Return what a pipeline has spent since `before`."""
+    return {name: spent.since(before.get(name, Spending())) for name, spent in pipeline.spendings.items()}
 
 
 _boards: dict[str, Any] = {}
@@ -204,29 +261,29 @@ def _places(hands: Hands) -> int:
     return max(1, int(ray.cluster_resources().get("CPU", 1.0) / hands.cpus)) + WAITING_PARTS
 
 
-def _result(coming: Any) -> Part | None:
+def _wait_for(coming: Any) -> Any:
+    """Return what an actor answers; a signal ends the waiting as it ends Python's own, which it does not in Ray's."""
+    return coming.future().result()
+
+
+def _result(coming: "Future[Part | None]") -> Part | None:
     try:
-        part: Part | None = ray.get(coming)
+        return coming.result()
     except RayTaskError as error:
         raise error.cause from None
     except RayError as error:
         raise EngineError(f"a worker was lost too often: {type(error).__name__}: {_first_line(error)}") from error
-    return part
 
 
 def _first_line(error: RayError) -> str:
     return str(error).strip().partition("\n")[0]
 
 
-def _end(running: list[Any], end_s: float) -> None:
-    """Interrupt what is under way, as Ctrl-C does, and wait until it has put away what was paid."""
-    for each in running:
-        ray.cancel(each, force=False)
-    if running:
-        ray.wait(running, num_returns=len(running), timeout=end_s)
-    for each in running:
-        with suppress(RayError, TaskCancelledError):
-            ray.get(each, timeout=0)
+def _end(board: Any, running: "Iterable[Future[Part | None]]", end_s: float) -> None:
+    """Have what is under way end, and wait until it has put away what was paid."""
+    with suppress(RayError):
+        _wait_for(board.end.remote())
+    wait(running, end_s)
 
 
 def _latest(reports: Sequence[Report]) -> list[Progress]:

@@ -6,6 +6,7 @@ Where Ray is not installed its tests are skipped, or fail if MMAT_REQUIRE_RAY is
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -32,12 +33,13 @@ def require_ray() -> None:
 class TwoNodes:
     """Two nodes of one CPU each; the drivers are on the first one."""
 
-    def __init__(self, ledger: str) -> None:
+    def __init__(self, ledger: str, *, include_dashboard: bool) -> None:
         from ray.cluster_utils import Cluster  # noqa: PLC0415
 
         settings = {"num_cpus": 1, "object_store_memory": OBJECTS_BYTES, "include_dashboard": False}
+        head = {**settings, "include_dashboard": include_dashboard, "dashboard_port": 0}
         self.ledger = ledger
-        self._cluster: Any = Cluster(initialize_head=True, head_node_args=settings)
+        self._cluster: Any = Cluster(initialize_head=True, head_node_args=head)
         self._settings = settings
         self._second: Any = None
         self.add_second()
@@ -46,6 +48,11 @@ class TwoNodes:
     def address(self) -> str:
         """Where drivers find it."""
         return str(self._cluster.address)
+
+    @property
+    def job_server(self) -> str:
+        """Where jobs are submitted; only with a dashboard."""
+        return f"http://{self._cluster.head_node.webui_url}"
 
     def add_second(self) -> None:
         """Start the second node, unless it is there."""
@@ -63,17 +70,25 @@ class TwoNodes:
         self._cluster.shutdown()
 
 
-@pytest.fixture
-def cluster(request: pytest.FixtureRequest) -> Iterator[TwoNodes]:
-    """Yield a cluster whose machines know key and ledger, as they are to be set up."""
+@contextmanager
+def running(ledger: str, *, include_dashboard: bool = False) -> Iterator[TwoNodes]:
+    """Run a cluster whose machines know key and ledger, as they are to be set up."""
     require_ray()
-    ledger = postgres.fresh_database(request.config)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**QUIET, "MMAT_LEDGER": ledger, "OPENAI_API_KEY": KEY}.items():
             patch.setenv(name, value)
-        nodes = TwoNodes(ledger)
+        nodes = TwoNodes(ledger, include_dashboard=include_dashboard)
+        try:
+            yield nodes
+        finally:
+            nodes.end()
+
+
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest) -> Iterator[TwoNodes]:
+    """Yield a cluster of a test's own."""
+    with running(postgres.fresh_database(request.config)) as nodes:
         yield nodes
-        nodes.end()
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
-from tests import ray_cluster
+from tests import postgres, ray_cluster
 from tests.ray_cluster import KEY, TwoNodes
 from tests.teacher_server import Behaviour, TeacherServer
 from tests.teaching import write_problems
@@ -24,6 +25,15 @@ ROOT = Path(__file__).resolve().parents[1]
 CONCURRENCY = 4
 PATIENCE_S = 300.0
 GLANCE_S = 0.02
+LAUNCHER = """
+run_launcher:
+  module: dagster_ray
+  class: RayRunLauncher
+  config:
+    ray:
+      address: {address}
+telemetry: {{enabled: false}}
+"""
 QUICK, SLOW = Behaviour(), Behaviour(delay_s=0.4)
 OFF = "ocr=off,label_bbox=off,face_detection=off,image_caption=off"
 WITH_OCR = OFF.replace("ocr=off", "ocr=rapidocr")
@@ -32,8 +42,21 @@ WITH_OCR = OFF.replace("ocr=off", "ocr=rapidocr")
 @contextmanager
 def building(folder: Path, store: str, server: TeacherServer, **variables: str) -> "Iterator[subprocess.Popen[str]]":
     """Run the command that builds the RR dialogues of `folder`'s problems into a store below it."""
-    environment = {
-        **os.environ,
+    environment = {**os.environ, **variables_of(folder, store, server), **variables}
+    command = [sys.executable, "-m", "mmat_dagster", "materialize", "rr_dialogues", "--source", "tabmwp"]
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def variables_of(folder: Path, store: str, server: TeacherServer) -> dict[str, str]:
+    """Return the environment of a run over `folder`'s problems."""
+    return {
         "PYTHONPATH": str(ROOT),
         "DAGSTER_HOME": "",
         "MMAT_SOURCES": str(folder / "sources"),
@@ -45,17 +68,7 @@ def building(folder: Path, store: str, server: TeacherServer, **variables: str) 
         "OPENAI_API_KEY": KEY,
         "MMAT_PART_ROWS": "6",
         "MMAT_CONCURRENCY": str(CONCURRENCY),
-        **variables,
     }
-    command = [sys.executable, "-m", "mmat_dagster", "materialize", "rr_dialogues", "--source", "tabmwp"]
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 def build(folder: Path, store: str, server: TeacherServer, **variables: str) -> dict[str, bytes]:
@@ -98,7 +111,7 @@ def test_neither_an_ended_run_nor_a_lost_node_costs_what_was_answered(
             wait_until(lambda: server.in_flight_peak > CONCURRENCY or process.poll() is not None)
             process.send_signal(signal.SIGTERM)
             said, _ = process.communicate(timeout=PATIENCE_S)
-        assert "interrupted" in said
+        assert "interrupted" in said, said[-3000:]
         books = read_books(cluster.ledger)
         assert (books.account.lost_calls, books.left, server.paid_unseen.total()) == (0, 0, 0)
         assert 0 < books.replies == server.paid.total()
@@ -117,3 +130,39 @@ def test_neither_an_ended_run_nor_a_lost_node_costs_what_was_answered(
     assert charged.total() - len(charged) <= books.account.lost_calls <= kills * CONCURRENCY
     assert books.account.lost_calls > 0
     assert books.left == 0
+
+
+@pytest.mark.long
+def test_a_run_is_a_job_of_the_cluster_by_dagster_rays_launcher(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray_cluster.require_ray()
+    write_problems(tmp_path / "sources", range(1, 25))
+    with TeacherServer(QUICK) as server:
+        expected = build(tmp_path, "local", server, MMAT_OPERATORS=OFF)
+    home = tmp_path / "home"
+    home.mkdir()
+    ledger = postgres.fresh_database(request.config)
+    with TeacherServer(QUICK) as server:
+        variables = variables_of(tmp_path, "ray", server) | {
+            "MMAT_OPERATORS": OFF,
+            "MMAT_ENGINE": "ray",
+            "MMAT_RAY_ADDRESS": "auto",
+            "DAGSTER_HOME": str(home),
+            "MMAT_LEDGER": ledger,
+        }
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        with ray_cluster.running(ledger, include_dashboard=True) as nodes:
+            (home / "dagster.yaml").write_text(LAUNCHER.format(address=nodes.job_server))
+            command = ["dagster", "job", "launch", "-m", "mmat_dagster.definitions", "-j", "data"]
+            command += ["--tags", '{"dagster/partition": "tabmwp"}']
+            done = subprocess.run([Path(sys.executable).parent / command[0], *command[1:]], cwd=ROOT, check=False)
+            assert done.returncode == 0
+            with dg.DagsterInstance.from_config(str(home)) as instance:
+                (run,) = instance.get_runs()
+                wait_until(lambda: instance.get_run_by_id(run.run_id).is_finished)  # type: ignore[union-attr]
+                assert instance.get_run_by_id(run.run_id).is_success, instance.all_logs(run.run_id)  # type: ignore[union-attr]
+        books = read_books(ledger)
+        assert books.replies == server.paid.total()
+    assert dataset_files(tmp_path / "ray") == expected
