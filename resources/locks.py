@@ -1,11 +1,8 @@
-"""Locks that keep two processes from writing the same dataset: on this machine, or on several by PostgreSQL."""
+"""Locks that keep two machines from writing the same dataset."""
 
-import fcntl
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from hashlib import sha256
-from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
@@ -14,35 +11,7 @@ from mmat_dagster.interfaces import StoreError
 from mmat_dagster.ledger.database import KEEPALIVE, postgresql_engine
 
 
-class Locks(ABC):
-    """Hands out locks by name; whoever dies holds none."""
-
-    @abstractmethod
-    def exclusive(self, name: str) -> AbstractContextManager[None]:
-        """Hold the lock called `name` for the time of a block; wait for whoever holds it. Raises StoreError."""
-
-
-class FileLocks(Locks):
-    """Locks among the processes of this machine, which the kernel releases with the process, however that ends."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    @contextmanager
-    def exclusive(self, name: str) -> Iterator[None]:
-        """Lock a file below the folder."""
-        path = self._folder / name / ".lock"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = path.open("a")
-        except OSError as error:
-            raise StoreError(f"{path} cannot be written: {error.strerror}") from error
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-
-class PostgresLocks(Locks):
+class PostgresLocks:
     """Locks among all processes that use a database: advisory locks of a session, which end with its connection."""
 
     def __init__(self, url: str) -> None:
@@ -52,7 +21,10 @@ class PostgresLocks(Locks):
 
     @contextmanager
     def exclusive(self, name: str) -> Iterator[None]:
-        """Lock the number of the name; a machine that is gone loses it within a minute or so."""
+        """Hold the lock called `name` for the time of a block; wait for whoever holds it. Raises StoreError.
+
+        A machine that is gone loses it within a minute or so.
+        """
         try:
             connection = self._engine.connect()
             connection.exec_driver_sql(

@@ -1,7 +1,5 @@
 """The store in an S3 bucket, with a folder of this machine for what was used of it."""
 
-import os
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,12 +15,14 @@ from pydantic import Field, PrivateAttr
 from mmat_dagster.interfaces import Store
 from mmat_dagster.roots import OutsideRoot, below
 from resources.bucket import IN_PIECES_BYTES, Bucket
-from resources.locks import FileLocks, Locks, PostgresLocks
+from resources.locks import PostgresLocks
+from resources.store import LocalStore
 
 # So many objects are on their way at once, as many as boto3 keeps connections, and so many more wait for that.
 AT_ONCE = 10
 WAITING = 64
-WRITING = ".writing-"
+# Below the mirror.
+LOCKS = "locks"
 
 
 class S3Store(dg.ConfigurableResource[Store], Store):
@@ -96,7 +96,7 @@ class S3Store(dg.ConfigurableResource[Store], Store):
         """Return the mirror's copy, downloaded where there is none."""
         path = below(self.mirror, key)
         if not path.is_file():
-            self._place(path, partial(self._objects.load, key))
+            self._copies.place(key, partial(self._objects.load, key))
         return path
 
     def bring(self, keys: Iterable[str]) -> None:
@@ -131,8 +131,13 @@ class S3Store(dg.ConfigurableResource[Store], Store):
 
     def exclusive(self, prefix: str) -> AbstractContextManager[None]:
         """Hold the prefix's lock: among all machines by PostgreSQL, else among the processes of this one."""
-        locks: Locks = PostgresLocks(self.locks) if self.locks else FileLocks(self.mirror / "locks")
-        return locks.exclusive(f"{self.root}/{prefix}" if self.locks else prefix)
+        if self.locks:
+            return PostgresLocks(self.locks).exclusive(f"{self.root}/{prefix}")
+        return LocalStore(root=str(self.mirror / LOCKS)).exclusive(prefix)
+
+    @property
+    def _copies(self) -> LocalStore:
+        return LocalStore(root=self.folder)
 
     @property
     def _objects(self) -> Bucket:
@@ -155,7 +160,7 @@ class S3Store(dg.ConfigurableResource[Store], Store):
     def _put_new(self, key: str, data: bytes) -> None:
         if not self.exists(key):
             self.write(key, data)
-        self._place(below(self.mirror, key), lambda path: path.write_bytes(data))
+        self._copies.put_soon(key, data)
 
     def _all(self, works: Iterable[Callable[[], Any]]) -> "Iterator[Future[Any]]":
         """Yield what each of `works` comes to, in order, a bounded number of them begun."""
@@ -170,16 +175,3 @@ class S3Store(dg.ConfigurableResource[Store], Store):
         finally:
             for coming in begun:
                 coming.cancel()
-
-    def _place(self, path: Path, fill: Callable[[Path], Any]) -> None:
-        """Have `fill` write a file beside its place in the mirror, and put it there."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=WRITING, dir=path.parent)
-        os.close(handle)
-        try:
-            fill(Path(name))
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise

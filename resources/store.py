@@ -4,10 +4,10 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import dagster as dg
 from pydantic import Field
@@ -117,27 +117,43 @@ class LocalStore(dg.ConfigurableResource[Store], Store):
                 leftover.unlink()
             yield
 
+    def place(self, key: str, fill: Callable[[Path], Any]) -> Path:
+        """Have `fill` write a file beside its place, rename it, and return where it is; what `fill` raises is raised.
+
+        It is not forced to disk.
+        """
+        path = self._path(key)
+        with self._beside(path) as temporary:
+            fill(temporary)
+        return path
+
     def _path(self, key: str) -> Path:
         return below(Path(self.root), key)
 
     @contextmanager
     def _writable(self, key: str, *, is_forced: bool = True) -> Iterator[BinaryIO]:
         """Open a temporary file that is at `key` when the block ends without an error, and gone otherwise."""
-        path = self._path(key)
+        with self._telling(), self._beside(self._path(key)) as temporary, temporary.open("wb") as file:
+            yield file
+            file.flush()
+            if is_forced:
+                os.fsync(file.fileno())
+
+    @contextmanager
+    def _beside(self, path: Path) -> Iterator[Path]:
+        """Give a temporary file that is at `path` when the block ends without an error, and gone otherwise."""
         with self._telling():
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(prefix=WRITING, dir=path.parent)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    yield file
-                    file.flush()
-                    if is_forced:
-                        os.fsync(file.fileno())
-                Path(temporary).chmod(0o644)
-                Path(temporary).replace(path)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            descriptor, name = tempfile.mkstemp(prefix=WRITING, dir=path.parent)
+        os.close(descriptor)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
     @contextmanager
     def _telling(self) -> Iterator[None]:

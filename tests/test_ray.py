@@ -34,7 +34,8 @@ run_launcher:
       address: {address}
 telemetry: {{enabled: false}}
 """
-QUICK, SLOW = Behaviour(), Behaviour(delay_s=0.4)
+# A worker whose node is gone notices within a second or so: its calls take longer.
+QUICK, SLOW = Behaviour(), Behaviour(delay_s=1.5)
 OFF = "ocr=off,label_bbox=off,face_detection=off,image_caption=off"
 WITH_OCR = OFF.replace("ocr=off", "ocr=rapidocr")
 
