@@ -5,6 +5,8 @@ Ray is imported when the first part is to be made, and not before.
 
 import json
 import os
+import secrets
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -88,6 +90,8 @@ class RayEngine(dg.ConfigurableResource[Engine], Engine):
 
     def make(self, orders: Sequence[PartOrder], watch: Watch) -> Mapping[int, Part | None]:
         """Have the cluster's workers make the parts."""
+        if self.address is None:
+            _protect()
         try:
             from resources import ray_parts  # noqa: PLC0415
         except ImportError as error:
@@ -109,6 +113,16 @@ class RayEngine(dg.ConfigurableResource[Engine], Engine):
         )
         ray_parts.connect(self.address)
         return ray_parts.carry_out(orders, recipe, hands, watch, self._spent)
+
+
+def _protect() -> None:
+    """Have the Ray that is started here ask everybody for a token, since its ports are open to the network.
+
+    Ray reads these variables when it is imported.
+    """
+    if "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_urlsafe(32)
 
 
 def told(variables: Mapping[str, str]) -> dict[str, str]:

@@ -32,6 +32,9 @@ run_launcher:
   config:
     ray:
       address: {address}
+run_coordinator:
+  module: dagster._core.run_coordinator
+  class: DefaultRunCoordinator
 telemetry: {{enabled: false}}
 """
 # A worker whose node is gone notices within a second or so: its calls take longer.

@@ -24,6 +24,19 @@ from tests.test_vision_workers import failure, handling, seen, task
 ray_here = ray_cluster.ray_here
 
 ROOT = Path(__file__).resolve().parents[1]
+# Starts Ray as a run does, and tries to join it without what that run knows.
+STRANGER = """
+import os, subprocess, sys
+from resources.ray_engine import _protect
+_protect()
+from resources import ray_parts
+ray_parts.connect(None)
+import ray
+code = "try: ray._raylet.GcsClient(sys.argv[1])\\nexcept Exception as told: print(type(told).__name__)"
+own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+address = ray.get_runtime_context().gcs_address
+subprocess.run([sys.executable, "-c", "import ray, sys\\n" + code, address], env=own)
+"""
 MakeJob = Callable[..., Job]
 
 
@@ -141,3 +154,9 @@ def test_nothing_of_ray_is_imported_where_it_is_not_used() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_ray_that_a_run_starts_lets_nobody_in_without_its_token(tmp_path: Path) -> None:
+    ray_cluster.require_ray()
+    done = subprocess.run([sys.executable, "-c", STRANGER], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["AuthenticationError"], done.stderr
