@@ -14,9 +14,9 @@ import dagster as dg
 from pydantic import Field
 
 from mmat_dagster.training.executor import TrainingFailed, TrainingJob
-from resources.training_elsewhere import ENDING_S, Ending, RemoteTrainingExecutor, label_of
+from resources.training_elsewhere import ENDING_S, Ending, RemoteTrainingExecutor, label_of, require, told_as_failure
 
-KILLED = 137
+KILLED, ENDED = 137, "STOPPED"
 # Codes of a task that a cloud has taken back.
 TAKEN = ("SpotInterruption", "TerminationNotice")
 NEVER_STARTED = "TaskFailedToStart"
@@ -42,12 +42,18 @@ class EcsTrainingExecutor(RemoteTrainingExecutor):
 
     def run_job(self, context: dg.AssetExecutionContext, job: TrainingJob, command: Sequence[str]) -> Ending:
         """Run a task to its end."""
-        from dagster_aws.pipes import PipesECSClient  # noqa: PLC0415
-
         if job.kept is None:
             raise TrainingFailed("A task of ECS has no folder of this machine: set MMAT_STORE to s3://bucket/prefix.")
         client, started = _client("ecs"), list[str]()
-        client.meta.events.register("after-call.ecs.RunTask", lambda parsed, **_: _note(parsed, started))
+        client.meta.events.register("after-call.ecs.RunTask", lambda parsed, **_: note_task(parsed, started))
+        with told_as_failure("ECS", _errors()):
+            self._run(context, job, command, client)
+            return self._ending(client, started[0])
+
+    def _run(self, context: dg.AssetExecutionContext, job: TrainingJob, command: Sequence[str], client: Any) -> None:
+        from dagster_aws.pipes import PipesECSClient  # noqa: PLC0415
+
+        assert job.kept is not None
         pipes = PipesECSClient(client=client, message_reader=_message_reader(job.kept))
         try:
             pipes.run(
@@ -56,10 +62,7 @@ class EcsTrainingExecutor(RemoteTrainingExecutor):
                 waiter_config={"Delay": self.look_every_s, "MaxAttempts": LOOKS},
             )
         except RuntimeError as error:  # a task that never started, or a container that ended with another code than 0
-            if not started:
-                raise
             context.log.debug(str(error))
-        return self._ending(client, started[0])
 
     def task(self, job: TrainingJob, command: Sequence[str]) -> Any:
         """Return what ECS's RunTask is asked for."""
@@ -85,17 +88,33 @@ class EcsTrainingExecutor(RemoteTrainingExecutor):
 
     def end_leftovers(self, job: TrainingJob) -> bool:
         """Stop the job's tasks, and wait until they have ended."""
+        require("dagster_aws", "aws")
         client = _client("ecs")
-        found = client.list_tasks(cluster=self.cluster, startedBy=label_of(job))["taskArns"]
-        deadline = time.monotonic() + self.termination_timeout_s + ENDING_S
-        for task in found:
-            client.stop_task(cluster=self.cluster, task=task, reason="Nobody waits for this training any more.")
-        while found and time.monotonic() < deadline:
-            told = client.describe_tasks(cluster=self.cluster, tasks=found)["tasks"]
-            if all(task["lastStatus"] == "STOPPED" for task in told):
-                break
-            time.sleep(min(self.look_every_s, 2))
+        with told_as_failure("ECS", _errors()):
+            found = self._unended(client, job)
+            for task in found:
+                client.stop_task(cluster=self.cluster, task=task, reason="Nobody waits for this training any more.")
+            self._await_end(client, found)
         return bool(found)
+
+    def _unended(self, client: Any, job: TrainingJob) -> list[str]:
+        """Return the job's tasks that are at work, those included that have been told to end."""
+        asked = {"cluster": self.cluster, "startedBy": label_of(job)}
+        found = [
+            task
+            for status in ("RUNNING", ENDED)
+            for task in client.list_tasks(**asked, desiredStatus=status)["taskArns"]
+        ]
+        told = client.describe_tasks(cluster=self.cluster, tasks=found)["tasks"] if found else []
+        return [task["taskArn"] for task in told if task["lastStatus"] != ENDED]
+
+    def _await_end(self, client: Any, tasks: list[str]) -> None:
+        deadline = time.monotonic() + self.termination_timeout_s + ENDING_S
+        while tasks and time.monotonic() < deadline:
+            told = client.describe_tasks(cluster=self.cluster, tasks=tasks)["tasks"]
+            if all(task["lastStatus"] == ENDED for task in told):
+                return
+            time.sleep(min(self.look_every_s, 2))
 
     def _network(self) -> dict[str, Any]:
         return {
@@ -138,7 +157,7 @@ class EcsTrainingExecutor(RemoteTrainingExecutor):
         return "\n".join(event["message"] for event in told["events"])
 
 
-def _note(parsed: dict[str, Any], started: list[str]) -> None:
+def note_task(parsed: dict[str, Any], started: list[str]) -> None:
     """Take note of the task that ECS has started; raise TrainingFailed where it could place none."""
     if not parsed.get("tasks"):
         reasons = ", ".join(sorted({each.get("reason", "no reason") for each in parsed.get("failures", ())}))
@@ -158,6 +177,12 @@ def _message_reader(kept: str) -> Any:
 
     parts = urlsplit(kept)
     return Reader(bucket=parts.netloc, client=_client("s3"), interval=MESSAGES_EVERY_S)
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    return BotoCoreError, ClientError
 
 
 def _client(service: str) -> Any:

@@ -4,10 +4,11 @@ The machine runs resources/training_machine.py. How far it is and how it ended l
 in its folder where that is one that all machines share; so nothing here asks the machine itself.
 """
 
+import importlib.util
 import threading
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ from pydantic import Field
 
 from mmat_dagster.fingerprints import fingerprint
 from mmat_dagster.interfaces import StoreError
-from mmat_dagster.training.executor import TrainingExecutor, TrainingJob
+from mmat_dagster.training.executor import TrainingExecutor, TrainingFailed, TrainingJob
 from mmat_dagster.training.kept import LATEST, LOG
 from mmat_dagster.training.spec import (
     OUTCOME,
@@ -197,6 +198,23 @@ class Watching:
     def _watch(self) -> None:
         while not self._is_over.wait(LOOK_EVERY_S):
             self._look()
+
+
+def require(package: str, extra: str) -> None:
+    """Raise TrainingFailed where a package is not installed that an extra of this project brings."""
+    if importlib.util.find_spec(package) is None:
+        raise TrainingFailed(
+            f"{package} is not installed, and this training needs it. Run: pip install -e '.[{extra}]'"
+        )
+
+
+@contextmanager
+def told_as_failure(service: str, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Raise TrainingFailed where a service cannot be used; what it has at work is ended by the next run."""
+    try:
+        yield
+    except errors as error:
+        raise TrainingFailed(f"{service} cannot be used: {error}") from error
 
 
 def label_of(job: TrainingJob) -> str:

@@ -13,6 +13,7 @@ Ends with 0 where the training is done, 75 where it was ended and goes on elsewh
 
 import argparse
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -103,6 +104,8 @@ def _kept(asked: Asked, say: Say) -> Outcome:
     if outcome.state == "done" and asked.result is not None:
         kept.publish(open_bucket_at(asked.result), [*result_files(folder), *log_files(folder)])
     kept.end(dump_outcome(outcome))
+    if outcome.state == "done" and asked.result is not None:
+        shutil.rmtree(folder)  # a machine that lives on keeps what it has brought, for the next training
     return outcome
 
 

@@ -17,9 +17,9 @@ import pytest
 
 from mmat_dagster.processes import SECRETS
 from mmat_dagster.training.checkpoints import read_current
-from mmat_dagster.training.executor import MachineNeeds, TrainingJob
+from mmat_dagster.training.executor import MachineNeeds, TrainingFailed, TrainingJob
 from mmat_dagster.training.spec import Outcome, parse_outcome
-from resources.ecs_training_executor import EcsTrainingExecutor
+from resources.ecs_training_executor import EcsTrainingExecutor, note_task
 from resources.s3_store import S3Store
 from resources.training_launch import MODULE
 from tests import remote_runs
@@ -49,7 +49,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pa
 
 @pytest.fixture(autouse=True)
 def cluster(machines: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    address, _ = machines
+    address, folder = machines
     use_s3(monkeypatch, address)
     ecs = boto3.client("ecs")
     ecs.create_cluster(clusterName="gpus")
@@ -69,6 +69,7 @@ def cluster(machines: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> Iter
     if not logs.describe_log_groups(logGroupNamePrefix=LOG_GROUP)["logGroups"]:
         logs.create_log_group(logGroupName=LOG_GROUP)
     yield
+    shutil.rmtree(folder / "mmat-training", ignore_errors=True)
     for key in objects(address):
         connect(address).delete_object(Bucket=BUCKET, Key=key)
 
@@ -155,9 +156,11 @@ def test_a_machine_that_cannot_begin_is_told_with_its_last_lines_in_cloudwatch(
     assert told.endswith("The last lines of the job:\nno such GPU")
 
 
-def test_a_task_that_finds_no_machine_is_told(instance: dg.DagsterInstance, store: S3Store) -> None:
-    told = materialize(instance, store, executor(cluster="nowhere"))
-    assert not told.success
+def test_a_cluster_that_is_not_there_or_has_no_room_is_told(instance: dg.DagsterInstance, store: S3Store) -> None:
+    told = failure(materialize(instance, store, executor(cluster="nowhere"))).description
+    assert told.startswith("ECS cannot be used: An error occurred (ClusterNotFoundException)")
+    with pytest.raises(TrainingFailed, match="ECS placed no task: RESOURCE:GPU"):
+        note_task({"tasks": [], "failures": [{"reason": "RESOURCE:GPU"}, {"reason": "RESOURCE:GPU"}]}, [])
 
 
 @pytest.mark.long
@@ -204,7 +207,6 @@ def test_a_terminated_run_stops_its_task_which_writes_its_checkpoint_first(
     assert any("was ended at step 7; a training begun again goes on from there" in line for line in logged)
     outcome = parse_outcome(objects(address)[f"mmat/{PLACE}/outcome.json"])
     assert outcome == Outcome(state="preempted", step=7, max_steps=9)
-    ready.unlink()
 
 
 @pytest.mark.long
