@@ -210,6 +210,31 @@ def test_a_terminated_run_stops_its_task_which_writes_its_checkpoint_first(
 
 
 @pytest.mark.long
+def test_a_task_whose_run_was_killed_is_ended_with_its_checkpoint_by_the_next_run(
+    instance: dg.DagsterInstance, store: S3Store, machines: tuple[str, Path], tmp_path: Path
+) -> None:
+    _, folder = machines
+    behave(folder, "wait_to_be_ended")
+    home = tmp_path / "home"
+    run = remote_runs.start(home, URL, tmp_path / "killed", f"ecs:{json.dumps(fields())}")
+    ready = folder / "mmat-training" / BUCKET / "mmat" / PLACE / "ready"
+    wait_until(lambda: ready.exists() or run.poll() is not None)
+    run.kill()
+    run.wait()
+    behave(folder, "finish")  # which the task at work has read past
+    result = materialize(instance, store, executor())
+    assert result.success
+    logged = [entry.user_message for entry in instance.all_logs(result.run_id)]
+    assert any("was still being trained for a run that is gone; that was ended first" in line for line in logged)
+    tasks = boto3.client("ecs").list_tasks(cluster="gpus", desiredStatus="STOPPED")["taskArns"]
+    ended = boto3.client("ecs").describe_tasks(cluster="gpus", tasks=tasks[-2:])["tasks"]
+    assert [(task["stopCode"], task["containers"][0]["exitCode"]) for task in ended] == [
+        ("UserInitiated", 75),
+        ("EssentialContainerExited", 0),
+    ]
+
+
+@pytest.mark.long
 def test_a_student_is_trained_by_a_task_that_shares_no_folder_with_this_machine(
     machines: tuple[str, Path], tmp_path: Path
 ) -> None:
