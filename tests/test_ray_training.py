@@ -11,6 +11,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -170,9 +171,9 @@ def test_a_job_that_is_killed_is_preempted_and_goes_on_from_its_last_checkpoint(
 def of_job(run: str) -> Iterator[int]:
     """Yield the processes that are told to carry out `run`, and no shell that has started them."""
     for place in Path("/proc").glob("[0-9]*"):
-        words = (place / "cmdline").read_bytes().split(b"\0")
-        if run.encode() in words:
-            yield int(place.name)
+        with suppress(OSError):  # it has ended meanwhile
+            if run.encode() in (place / "cmdline").read_bytes().split(b"\0"):
+                yield int(place.name)
 
 
 @pytest.mark.long
