@@ -5,11 +5,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from mmat_dagster.interfaces import StoreError
@@ -29,11 +30,13 @@ from mmat_dagster.training.spec import (
 )
 from resources.bucket import Bucket
 from resources.kept_training import Keeping, KeptTraining, open_bucket_at
+from resources.training_executor import LocalTrainingExecutor
 from tests.fakes import told_metrics
+from tests.remote_runs import PLACE, failure, materialize, wait_until
 from tests.s3_building import bucket_store
 from tests.s3_server import BUCKET, Trouble, connect, objects, run_proxy, run_s3, use_s3
 from tests.test_checkpoints import ORDER, leave_result
-from tests.training_runs import training_run
+from tests.training_runs import job_that, training_run
 
 KEPT = f"s3://{BUCKET}/mmat/training/tabmwp-1"
 
@@ -183,13 +186,6 @@ def test_progress_and_last_lines_lie_in_the_store(tmp_path: Path) -> None:
     assert bucket.read(LOG) == b"last\n"
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def finish_elsewhere(job: TrainingJob) -> Outcome:
     """Do what a machine of its own does, and leave nothing here."""
     assert job.kept is not None
@@ -245,6 +241,31 @@ def test_an_attempt_begins_without_the_end_of_the_one_before(tmp_path: Path) -> 
         return finish_elsewhere(job)
 
     obtain_checkpoint(store, ORDER, training_run(), look)
+
+
+def test_a_training_of_this_machine_is_kept_and_gone_on_with_when_its_mirror_is_gone(s3: str, tmp_path: Path) -> None:
+    executor = LocalTrainingExecutor(module="tests.stand_in_training", packages=[])
+    url, mirror = f"s3://{BUCKET}/mmat", tmp_path / "mirror"
+    place = mirror / PLACE
+    job_that("lose_its_machine", place)
+
+    def kill_when_kept() -> None:
+        wait_until(lambda: f"mmat/{PLACE}/checkpoints/checkpoint-3.json" in objects(s3))
+        os.kill(int((place / "ready").read_text()), signal.SIGKILL)
+
+    killing = threading.Thread(target=kill_when_kept)
+    killing.start()
+    with dg.DagsterInstance.ephemeral() as instance:
+        told = failure(materialize(instance, bucket_store(url, mirror), executor)).description
+        killing.join()
+        assert "a process of it was killed (SIGKILL)" in told
+        shutil.rmtree(mirror)
+        job_that("lose_its_machine", place)
+        result = materialize(instance, bucket_store(url, mirror), executor)
+        logged = [entry.user_message for entry in instance.all_logs(result.run_id)]
+    assert result.success
+    assert any("goes on from the checkpoint of step 3, which was in the store" in line for line in logged)
+    assert not any(key.startswith("mmat/training/") for key in objects(s3))
 
 
 @pytest.mark.long
