@@ -192,6 +192,7 @@ def test_a_task_taken_back_is_preempted_and_goes_on_from_its_last_checkpoint(
     assert any("going on from the checkpoint of step 3" in line for line in logged)
 
 
+@pytest.mark.long
 def test_a_terminated_run_stops_its_task_which_writes_its_checkpoint_first(
     store: S3Store, machines: tuple[str, Path], tmp_path: Path
 ) -> None:

@@ -52,11 +52,16 @@ def test_a_training_that_the_kernel_kills_on_a_machine_that_lives_has_failed(tmp
     assert "failed at step 0: a process of it was killed (SIGKILL), as the kernel does when memory runs" in ended.stdout
 
 
-@pytest.fixture
-def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    with run_s3(tmp_path) as address:
-        use_s3(monkeypatch, address)
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with run_s3(tmp_path_factory.mktemp("moto")) as address:
         yield address
+
+
+@pytest.fixture
+def bucket(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    use_s3(monkeypatch, s3)
+    return s3
 
 
 def shelved(folder: Path, address: str) -> TrainingRun:
