@@ -16,10 +16,11 @@ from pydantic import Field
 from mmat_dagster.training.executor import TrainingJob
 from resources.training_elsewhere import ENDING_S, Ending, RemoteTrainingExecutor, label_of, require, told_as_failure
 
-KILLED = (-9, 137)
+KILLED, STOPPED = (-9, 137), "STOPPED"
 LABEL = "mmat-training"
 MESSAGE = '{"__dagster_pipes_version"'
-NEVER_STARTED = "START"
+# How Ray tells of a job whose machine is gone, among others that never began.
+LOST = ("JOB_SUPERVISOR_ACTOR_DIED", "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE")
 # As its client tells of a job server that is not there, and of one that refuses.
 ERRORS = (ConnectionError, RuntimeError)
 
@@ -49,7 +50,7 @@ class RayTrainingExecutor(RemoteTrainingExecutor):
             pipes.run(context=context.op_execution_context, submit_job_params=self.submission(job, command, submission))
         except RuntimeError as error:  # it has failed, or was stopped
             context.log.debug(str(error))
-        return self._ending(pipes.client, submission)
+        return self.ending(pipes.client, submission)
 
     def submission(self, job: TrainingJob, command: Sequence[str], name: str) -> Any:
         """Return what the job server is asked for."""
@@ -98,7 +99,8 @@ class RayTrainingExecutor(RemoteTrainingExecutor):
                 return
             time.sleep(min(self.look_every_s, 1))
 
-    def _ending(self, client: Any, submission: str) -> Ending:
+    def ending(self, client: Any, submission: str) -> Ending:
+        """Return how a job has ended, as the job server tells."""
         told = client.get_job_info(submission)
         code, kind = told.driver_exit_code, str(told.error_type or "")
         first = (told.message or "Ray does not say why").splitlines()[0]
@@ -106,7 +108,7 @@ class RayTrainingExecutor(RemoteTrainingExecutor):
             code=code,
             why=f"its job ended with exit code {code} ({told.status}): {first}",
             tail=self._tail(client, submission),
-            is_lost=code in KILLED or (code is None and NEVER_STARTED not in kind),
+            is_lost=code in KILLED or str(told.status) == STOPPED or any(mark in kind for mark in LOST),
         )
 
     def _tail(self, client: Any, submission: str) -> str:

@@ -12,6 +12,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -232,3 +233,43 @@ def test_nobody_imports_ray_who_does_not_use_it() -> None:
         [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert told.stdout == "[]\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToldJob:
+    """What Ray tells of one job that has ended."""
+
+    status: str = "FAILED"
+    driver_exit_code: int | None = None
+    error_type: str | None = None
+    message: str = "told\nat length"
+
+
+class ToldJobs:
+    """A job server that knows of one job, whose lines are gone."""
+
+    def __init__(self, job: ToldJob) -> None:
+        self.job = job
+
+    def get_job_info(self, submission: str) -> ToldJob:
+        return self.job
+
+    def get_job_logs(self, submission: str) -> str:
+        raise RuntimeError("the machine is gone")
+
+
+@pytest.mark.parametrize(
+    ("job", "is_lost"),
+    [
+        (ToldJob(driver_exit_code=137), True),
+        (ToldJob(error_type="JobErrorType.JOB_SUPERVISOR_ACTOR_DIED"), True),
+        (ToldJob(status="STOPPED"), True),
+        (ToldJob(driver_exit_code=1), False),
+        (ToldJob(error_type="JobErrorType.JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE"), False),
+        (ToldJob(error_type="JobErrorType.RUNTIME_ENV_SETUP_FAILURE"), False),
+    ],
+)
+def test_a_job_whose_machine_is_gone_is_lost_and_one_that_never_began_is_not(job: ToldJob, is_lost: bool) -> None:
+    ending = RayTrainingExecutor(**fields("http://head:8265")).ending(ToldJobs(job), "one")
+    assert (ending.is_lost, ending.tail) == (is_lost, "")
+    assert ending.why.endswith(": told")
