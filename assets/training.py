@@ -96,7 +96,8 @@ def _try_mixture(work: Work, mixture: str) -> _Outcome:
 def _train_mixture(work: Work, mixture: str) -> None:
     order = work.config.order(work.checkpoint, mixture, work.student)
     manifests, passed_over = _datasets(work, order)
-    run = make_run(work.pipeline, order, manifests, work.executor.world_size)
+    sources_there = work.executor.sources_there(str(work.pipeline.sources.absolute()))
+    run = make_run(work.pipeline, order, manifests, work.executor.world_size, sources_there)
     trained = obtain_checkpoint(work.pipeline.store, order, run, partial(work.executor.train, work.context))
     _record(work, trained, manifests, passed_over)
 

@@ -28,6 +28,9 @@ class TrainingConfig(BuildConfig):
     )
     save_every_steps: int = Field(default=SAVE_EVERY_STEPS, description="Steps between checkpoints to resume from.")
     retries: int = Field(default=0, ge=0, description="How often a run goes on by itself after a pre-emption.")
+    is_preemptible: bool = Field(
+        default=False, description="Train where machines are cheaper and are taken back (spot); see retries."
+    )
     method: Literal["usual", "lora", "full"] = Field(default=USUAL, description="lora, or full for all weights.")
     epochs: float | None = Field(default=None, description="Times that every dialogue is learned from.")
     max_steps: int | None = Field(default=None, description="Optimizer steps at most, for a first look.")
@@ -65,6 +68,7 @@ class TrainingConfig(BuildConfig):
             weights=self.weights,
             accelerate=self.accelerate,
             save_every_steps=self.save_every_steps,
+            is_preemptible=self.is_preemptible,
         )
 
     def _hyper(self, usual: HyperParameters) -> HyperParameters:

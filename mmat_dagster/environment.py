@@ -46,6 +46,8 @@ GOOGLE_CSE_ID     the Programmable Search Engine
 GOOGLE_SEARCH_URL  a server with the contract of Google's
 MMAT_STUDENT      what is trained: tiny (default), smollm2, a folder, or a hub's org/model@revision
 MMAT_TRAIN_PROCESSES  processes that train together, one per GPU; default 1
+MMAT_TRAINING     where students are trained: local (default), ecs: tasks of AWS, or ray: jobs of a cluster
+MMAT_TRAIN_..., MMAT_ECS_..., MMAT_RAY_JOBS  for those machines: see training/places.py
 MMAT_INFERENCE    where students answer: transformers (default), vllm, or endpoint: a server that already runs
 MMAT_STUDENT_URL  that server, up to and including /v1
 MMAT_STUDENT_KEY  its key, where it has one; read by Dagster when a run starts
@@ -71,6 +73,7 @@ from mmat_dagster.chat.models import ImageDetail
 from mmat_dagster.corpus import BENCHMARKS
 from mmat_dagster.fingerprints import code_fingerprint
 from mmat_dagster.schema import LeakPolicy
+from mmat_dagster.training.places import TrainingPlace, read_training_place
 from mmat_dagster.training.spec import BadRun
 from mmat_dagster.training.students import find_student
 
@@ -154,6 +157,7 @@ class Environment:
     google_url: str | None
     student: str
     train_processes: int | None
+    training: TrainingPlace
     inference: InferenceName
     student_url: str | None
     has_student_key: bool
@@ -234,6 +238,7 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         google_url=_url(variables, "GOOGLE_SEARCH_URL"),
         student=_student(variables.get("MMAT_STUDENT", "").strip() or "tiny"),
         train_processes=_count(variables, "MMAT_TRAIN_PROCESSES"),
+        training=_training(variables, bucket),
         inference=_inference(variables),
         student_url=_url(variables, "MMAT_STUDENT_URL"),
         has_student_key=bool(variables.get("MMAT_STUDENT_KEY")),
@@ -357,6 +362,15 @@ def _student(name: str) -> str:
     except BadRun as error:
         raise BadEnvironment(f"MMAT_STUDENT: {error}") from error
     return name
+
+
+def _training(variables: Mapping[str, str], bucket: str | None) -> TrainingPlace:
+    # Of `aws` the bucket is asked for when a run begins.
+    is_unnamed = not variables.get("MMAT_STORE", "").strip() and _deployment(variables) == "aws"
+    try:
+        return read_training_place(variables, is_in_bucket=bucket is not None or is_unnamed)
+    except BadRun as error:
+        raise BadEnvironment(str(error)) from error
 
 
 def _inference(variables: Mapping[str, str]) -> InferenceName:

@@ -5,11 +5,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 WATCH_EVERY_S = 1.0
+# The variable that names the process which a training ends with: whoever keeps it may be killed without a word.
+KEEPER = "MMAT_TRAINING_KEEPER"
 # Whoever trains, serves, looks at images or fills an index asks nobody who wants these. HF_TOKEN is not among them: it
 # is what weights are fetched with.
 SECRETS = (
@@ -52,9 +55,17 @@ def end_with_parent() -> None:
 def end_with_launcher() -> None:
     """End this process as soon as whoever has started it is gone."""
     launcher = os.getppid()
+    _end_when(lambda: os.getppid() != launcher)
 
+
+def end_with(process: int) -> None:
+    """End this process as soon as the one with the id `process` is gone, which need not have started it itself."""
+    _end_when(lambda: not Path(f"/proc/{process}").exists())
+
+
+def _end_when(holds: Callable[[], bool]) -> None:
     def watch() -> None:
-        while os.getppid() == launcher:
+        while not holds():
             time.sleep(WATCH_EVERY_S)
         os._exit(1)
 

@@ -40,6 +40,7 @@ from resources.student_hosts import EndpointHost, TransformersHost, VllmHost
 from resources.students import StudentResource
 from resources.teachers import AnnotationsTeacherResource, PromptedTeacherResource
 from resources.training_executor import LocalTrainingExecutor
+from resources.training_executors import EXECUTORS
 
 # Below the store: the folders of servers at work.
 SERVING = "serving"
@@ -62,6 +63,7 @@ def aws(environment: Environment) -> dict[str, Any]:
 
 def _resources(environment: Environment, store: StoreResource) -> dict[str, Any]:
     tools = operators(environment)
+    # Students answer on this machine, or where MMAT_INFERENCE says, wherever they are trained.
     executor = LocalTrainingExecutor(**given(processes=environment.train_processes))
     return {
         **tools,
@@ -91,7 +93,7 @@ def _resources(environment: Environment, store: StoreResource) -> dict[str, Any]
         "patience": patience(environment),
         "messenger": messenger(environment),
         "student": StudentResource(name=environment.student),
-        "training_executor": executor,
+        "training_executor": EXECUTORS[environment.training.name](environment),
         "student_host": HOSTS[environment.inference](environment, executor),
     }
 

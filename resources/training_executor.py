@@ -5,11 +5,9 @@ Servers of what was trained run here likewise.
 
 import importlib.util
 import os
-import re
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,23 +24,16 @@ from mmat_dagster.training.executor import (
     TrainingFailed,
     TrainingJob,
 )
-from mmat_dagster.training.spec import OUTCOME, PREEMPTED, RUN, Outcome, read_last_metrics, read_outcome
+from mmat_dagster.training.spec import OUTCOME, PREEMPTED, RUN, Outcome, read_last_metrics, read_outcome, read_run
 from resources.serving_process import Patience, served
+from resources.training_endings import failure, interrupted, why_of
+from resources.training_launch import MODULE, Launch
 from resources.training_process import TrainingLog, end_leftovers, run_process
 from resources.training_reports import TrainingTeller
 
 PACKAGES = ["torch", "transformers", "trl", "peft", "accelerate", "datasets"]
 # A server has nothing to write at its end; then it is killed.
 SERVER_END_S = 30.0
-# The launcher of several processes ends them itself, a moment before it would be ended.
-LAUNCHER_S = 10.0
-# How torchrun tells of a process that was killed; its own exit code is 1 then.
-KILLED = re.compile(r"Signal 9 \(SIGKILL\)")
-OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemoryError|DefaultCPUAllocator: can't allocate memory", re.IGNORECASE)
-MEMORY_HINT = (
-    "Use less memory: gradient_checkpointing, batch_per_device 1, a smaller max_length, method lora, or several "
-    "processes with accelerate (fsdp2, zero2)."
-)
 
 
 class LocalTrainingExecutor(
@@ -53,7 +44,7 @@ class LocalTrainingExecutor(
     processes: int = Field(default=1, gt=0, description="Processes that train together: one per GPU.")
     threads: int = Field(default=1, gt=0, description="Threads of each process; more than a CPU's share slow it down.")
     python: str | None = Field(default=None, description="The Python that trains; null for the one that runs Dagster.")
-    module: str = Field(default="mmat_dagster.training", description="What is run, as python -m MODULE --config FILE.")
+    module: str = Field(default=MODULE, description="What is run, as python -m MODULE --config FILE.")
     packages: list[str] = Field(default=PACKAGES, description="Packages without which nothing is started.")
     termination_timeout_s: float = Field(
         default=120.0, gt=0, description="How long a terminated training may take to write its checkpoint."
@@ -79,7 +70,8 @@ class LocalTrainingExecutor(
         (folder / OUTCOME).unlink(missing_ok=True)
         log = TrainingLog(folder)
         context.log.info(f"{job.name}: {' '.join(command)}; its lines are in {log.path}")
-        code = self._run(context, job, command, log)
+        with _keeping(job, context.log.info):
+            code = self._run(context, job, command, log)
         return self._outcome(job, code, log)
 
     @contextmanager
@@ -92,31 +84,13 @@ class LocalTrainingExecutor(
         command = tuple(python if word == PYTHON else word for word in job.command)
         patience = Patience(start_s=self.start_timeout_s, end_s=SERVER_END_S, tail_lines=self.tail_lines)
         with served(
-            replace(job, command=command), {**without_secrets(os.environ), **self._environment()}, patience
+            replace(job, command=command), {**without_secrets(os.environ), **self._launch().environment()}, patience
         ) as url:
             yield url
 
     def command(self, job: TrainingJob) -> list[str]:
         """Return the command line that trains the job."""
-        python = self.python or sys.executable
-        trained = [self.module, "--config", str(Path(job.folder).absolute() / RUN)]
-        processes = str(self.processes)
-        if job.accelerate is not None:
-            config = str(_accelerate_file(job.accelerate))
-            launch = ["accelerate.commands.launch", "--config_file", config, "--num_processes", processes]
-            return [python, "-m", *launch, "--module", *trained]
-        if self.processes > 1:
-            return [
-                python,
-                "-m",
-                "torch.distributed.run",
-                "--standalone",
-                "--nproc_per_node",
-                processes,
-                "-m",
-                *trained,
-            ]
-        return [python, "-m", *trained]
+        return self._launch(job.accelerate).command(Path(job.folder).absolute() / RUN)
 
     def _run(
         self, context: dg.AssetExecutionContext, job: TrainingJob, command: Sequence[str], log: TrainingLog
@@ -125,14 +99,13 @@ class LocalTrainingExecutor(
             log.show()
             teller.tell()
 
-        launches = job.accelerate is not None or self.processes > 1
+        launch = self._launch(job.accelerate)
         with TrainingTeller(context, job, self.tell_every_s) as teller, self._session(context) as session:
-            environment = {**without_secrets(os.environ), **session.get_bootstrap_env_vars(), **self._environment()}
-            timeout_s = self.termination_timeout_s + (LAUNCHER_S if launches else 0.0)
+            environment = {**without_secrets(os.environ), **session.get_bootstrap_env_vars(), **launch.environment()}
             try:
-                return run_process(command, environment, log, watch, timeout_s)
+                return run_process(command, environment, log, watch, launch.timeout_s)
             except dg.DagsterExecutionInterruptedError:
-                context.log.info(_interrupted(job))
+                context.log.info(interrupted(job.name, read_outcome(log.path.parent)))
                 raise
 
     def _session(self, context: dg.AssetExecutionContext) -> AbstractContextManager[PipesSession]:
@@ -141,16 +114,15 @@ class LocalTrainingExecutor(
             context.op_execution_context, dg.PipesTempFileContextInjector(), dg.PipesTempFileMessageReader()
         )
 
-    def _environment(self) -> dict[str, str]:
-        threads = str(self.threads)
-        return {
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            "PYTHONUNBUFFERED": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-            # torchrun, and accelerate through it, kill their processes 30 s after a signal unless told otherwise.
-            "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(max(1, round(self.termination_timeout_s))),
-        }
+    def _launch(self, accelerate: str | None = None) -> Launch:
+        return Launch(
+            python=self.python or sys.executable,
+            module=self.module,
+            processes=self.processes,
+            threads=self.threads,
+            accelerate=accelerate,
+            termination_timeout_s=self.termination_timeout_s,
+        )
 
     def _check_packages(self) -> None:
         """Raise TrainingFailed where this Python has not what trains; another one's packages are its own to tell."""
@@ -170,49 +142,24 @@ class LocalTrainingExecutor(
         if outcome is None and code == PREEMPTED:
             return Outcome(state="preempted", step=_step(folder))
         tail = log.tail(self.tail_lines)
-        why = outcome.error if outcome is not None and outcome.error else _why(code, tail)
-        hint = f" {MEMORY_HINT}" if OUT_OF_MEMORY.search(why + tail) else ""
-        last = f"\n\nThe last lines of {log.path}:\n{tail}" if tail else ""
-        raise TrainingFailed(f"The training of {job.name} failed: {why}{hint}{last}")
+        raise failure(job.name, why_of(outcome, code, tail), tail, str(log.path))
 
 
-def _interrupted(job: TrainingJob) -> str:
+def _keeping(job: TrainingJob, say: Callable[[str], None]) -> AbstractContextManager[object]:
+    """Bring what another machine has kept of the job, and keep what this one does, where it is kept at all."""
+    if job.kept is None:
+        return nullcontext()
+    # boto3 takes a second to import.
+    from resources.kept_training import Keeping, KeptTraining, open_bucket_at  # noqa: PLC0415
+
     folder = Path(job.folder).absolute()
-    outcome = read_outcome(folder)
-    if outcome is None:
-        return f"{job.name} was ended before it could say how far it is; a training begun again resumes what it kept."
-    return f"{job.name} was ended at step {outcome.step}; a training begun again goes on from there."
+    kept = KeptTraining(open_bucket_at(job.kept), folder, read_run(folder / RUN).keep_checkpoints)
+    step = kept.bring()
+    if step is not None:
+        say(f"{job.name} goes on from the checkpoint of step {step:,}, which was in the store")
+    return Keeping(kept, say)
 
 
 def _step(folder: Path) -> int:
     last = read_last_metrics(folder)
     return last.step if last else 0
-
-
-def _why(code: int, tail: str) -> str:
-    """Return what an exit code says where the process itself has said nothing."""
-    if code == -signal.SIGKILL or KILLED.search(tail):
-        return (
-            "a process of it was killed (SIGKILL), as the kernel does when memory runs out: see dmesg, or the "
-            f"container's memory limit. {MEMORY_HINT}"
-        )
-    if code < 0:
-        return f"it was ended by {signal.Signals(-code).name}, without a word"
-    if code:
-        return f"its process ended with exit code {code}, without a word"
-    return f"its process ended well, and left no {OUTCOME} that says so"
-
-
-def _accelerate_file(name: str) -> Path:
-    """Return the accelerate config called `name`: a file, or one that TRL brings along."""
-    if Path(name).is_file():
-        return Path(name).absolute()
-    trl = importlib.util.find_spec("trl")
-    folder = Path(trl.origin).parent / "accelerate_configs" if trl and trl.origin else None
-    known = sorted(path.stem for path in folder.glob("*.yaml")) if folder else []
-    if folder is None or name not in known:
-        raise TrainingFailed(
-            f"accelerate names {name!r}: that is no file, and none of TRL's configurations"
-            + (f" ({', '.join(known)})" if known else ", which come with pip install -e '.[train]'")
-        )
-    return folder / f"{name}.yaml"

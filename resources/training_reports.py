@@ -1,6 +1,8 @@
 """How far a training is: told to Dagster from what its process logs, and to the person at the terminal, if one is."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,13 +18,23 @@ LOOK_EVERY_S = 1.0
 
 
 class TrainingTeller:
-    """Tells of one training while it runs; a person sees a bar, the UI an observation every `every_s`."""
+    """Tells of one training while it runs; a person sees a bar, the UI an observation every `every_s`.
 
-    def __init__(self, context: dg.AssetExecutionContext, job: TrainingJob, every_s: float) -> None:
+    What was logged last is read from the job's folder, or by `read_last` where the training is elsewhere.
+    """
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        job: TrainingJob,
+        every_s: float,
+        read_last: Callable[[], Metrics | None] | None = None,
+    ) -> None:
         self._context, self._job, self._every_s = context, job, every_s
-        self._folder = Path(job.folder).absolute()
-        self._run = read_run(self._folder / RUN)
-        self._told = read_last_metrics(self._folder)  # by the attempt before this one
+        folder = Path(job.folder).absolute()
+        self._run = read_run(folder / RUN)
+        self._read_last = read_last or partial(read_last_metrics, folder)
+        self._told = self._read_last()  # by the attempt before this one
         self._told_at = self._looked_at = time.monotonic()
         self._terminal = open_terminal()
         self._bar: tqdm[Any] = tqdm(
@@ -49,7 +61,7 @@ class TrainingTeller:
             self._look(now - self._told_at)
 
     def _look(self, since_told_s: float) -> None:
-        last = read_last_metrics(self._folder)
+        last = self._read_last()
         if last is None or last == self._told:
             return
         self._show(last)

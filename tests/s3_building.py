@@ -38,9 +38,9 @@ def write_sources(folder: Path) -> Path:
     return folder
 
 
-def make(sources: Path, store: Store) -> Release:
-    """Build all datasets of the sources, and release them."""
-    pipeline = Pipeline(
+def make_pipeline(sources: Path, store: Store) -> Pipeline:
+    """Return the pipeline from the sources to a store."""
+    return Pipeline(
         sources=sources,
         store=store,
         teacher=ConcludingTeacher(),
@@ -48,6 +48,11 @@ def make(sources: Path, store: Store) -> Release:
         search=ToldRetriever(),
         settings=Settings(part_rows=4),
     )
+
+
+def make(sources: Path, store: Store) -> Release:
+    """Build all datasets of the sources, and release them."""
+    pipeline = make_pipeline(sources, store)
     for source in SOURCES:
         for dataset in ("orr_dialogues", "dialogue_audit"):
             for _ in pipeline.build(dataset, source, _ignore):

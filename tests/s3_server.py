@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,19 +33,27 @@ def run_s3(folder: Path) -> Iterator[str]:
     """Run the service with one bucket; yield its address."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = int(listening.getsockname()[1])
-    with (folder / "moto.log").open("wb") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_until_up(server, port, folder / "moto.log")
+    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with serving(command, port, folder / "moto.log") as address:
         connect(address).create_bucket(Bucket=BUCKET)
         yield address
+
+
+@contextmanager
+def serving(command: Sequence[str], port: int, log: Path, **options: Any) -> Iterator[str]:
+    """Run a server of AWS's services that listens at `port`; yield its address."""
+    with log.open("wb") as written:
+        server = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=written,
+            stderr=written,
+            start_new_session=True,
+            **options,
+        )
+    try:
+        _wait_until_up(server, port, log)
+        yield f"http://127.0.0.1:{port}"
     finally:
         server.send_signal(signal.SIGTERM)
         try:

@@ -2,8 +2,8 @@
 
     python -m tests.stand_in_training --config <folder>/run.json
 
-What it does stands in the file `behaviour` beside its run.json; without one it finishes. It writes what spec.py says,
-without importing that, which takes longer than all it does, and learns nothing.
+What it does stands in the file `behaviour` beside its run.json, or in the variable STAND_IN; without them it finishes.
+It writes what spec.py says, without importing that, which takes longer than all it does, and learns nothing.
 """
 
 import json
@@ -13,9 +13,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 STEPS = 4
 PREEMPTED = 75
+STAND_IN, KEEPER = "STAND_IN", "MMAT_TRAINING_KEEPER"
 BEHAVIOUR, READY, COMMAND, ENVIRONMENT = "behaviour", "ready", "command", "environment"
 
 
@@ -93,7 +95,7 @@ def be_preempted(folder: Path) -> int:
 
 
 def wait_to_be_ended(folder: Path) -> int:
-    """Wait for SIGINT, write a checkpoint as long as a real one takes, and end like one."""
+    """Wait for a signal, write a checkpoint as long as a real one takes, and end like one."""
 
     def write_checkpoint(number: int, frame: object) -> None:
         time.sleep(0.5)
@@ -101,18 +103,39 @@ def wait_to_be_ended(folder: Path) -> int:
         say("checkpoint written")
         sys.exit(PREEMPTED)
 
-    signal.signal(signal.SIGINT, write_checkpoint)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, write_checkpoint)
     log_step(folder, 7)
     (folder / READY).touch()
-    while True:
+    return linger()
+
+
+def lose_its_machine(folder: Path) -> int:
+    """Write a checkpoint, and wait for the machine to be taken; where there is one already, go on from there."""
+    checkpoint = folder / "checkpoints" / "checkpoint-3"
+    if checkpoint.exists():
+        say("going on behind step 3")
+        return finish(folder)
+    log_step(folder, 3)
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "weights").write_bytes(b"3")
+    (checkpoint / "whole").touch()
+    (folder / READY).write_text(str(os.getpid()))
+    return linger()
+
+
+def linger() -> NoReturn:
+    """Wait for a signal, as long as whoever keeps this process is there."""
+    keeper = os.environ.get(KEEPER)
+    while keeper is None or Path(f"/proc/{keeper}").exists():
         time.sleep(0.05)
+    sys.exit(1)
 
 
 def heed_nobody(folder: Path) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     (folder / READY).write_text(str(os.getpid()))
-    while True:
-        time.sleep(0.05)
+    return linger()
 
 
 def train_together(folder: Path) -> int:
@@ -137,6 +160,7 @@ BEHAVIOURS: Mapping[str, Callable[[Path], int]] = {
         say_nothing,
         be_preempted,
         wait_to_be_ended,
+        lose_its_machine,
         heed_nobody,
         train_together,
         be_killed_together,
@@ -149,7 +173,8 @@ def main() -> int:
     (folder / COMMAND).write_bytes(Path("/proc/self/cmdline").read_bytes())
     (folder / ENVIRONMENT).write_text("\n".join(os.environ))
     told = folder / BEHAVIOUR
-    return BEHAVIOURS[told.read_text() if told.exists() else finish.__name__](folder)
+    usual = os.environ.get(STAND_IN, finish.__name__)
+    return BEHAVIOURS[told.read_text() if told.exists() else usual](folder)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,14 @@ import pytest
 
 from mmat_dagster.environment import BadEnvironment, read_environment
 from resources.deployments import DEPLOYMENTS
+from resources.ecs_training_executor import EcsTrainingExecutor
 from resources.gpt4o import LEDGER, GPT4o
 from resources.judges import ChecksAlone, TeachersModelJudge
 from resources.ray_engine import ThisProcess
+from resources.ray_training_executor import RayTrainingExecutor
 from resources.s3_store import S3Store
 from resources.teachers import AnnotationsTeacherResource, PromptedTeacherResource
+from resources.training_executor import LocalTrainingExecutor
 
 TEACHER = {"MMAT_TEACHER": "gpt4o"}
 SECRETS = {"OPENAI_API_KEY": "sk-secret", "MMAT_LEDGER": "postgresql://teacher:secret@host/ledger"}
@@ -128,6 +131,36 @@ def test_what_is_trained_and_by_how_many_is_said_by_the_environment() -> None:
     assert (usual["student"].name, usual["training_executor"].world_size) == ("tiny", 1)
     chosen = DEPLOYMENTS["local"](read_environment(told))
     assert (chosen["student"].name, chosen["training_executor"].world_size) == ("smollm2", 8)
+
+
+def test_students_are_trained_where_the_environment_says() -> None:
+    assert isinstance(executor_of({}), LocalTrainingExecutor)
+    ecs = executor_of(
+        {
+            "MMAT_TRAINING": "ecs",
+            "MMAT_STORE": "s3://data/mmat",
+            "MMAT_TRAIN_PROCESSES": "8",
+            "MMAT_TRAIN_GPUS": "8",
+            "MMAT_ECS_CLUSTER": "gpus",
+            "MMAT_ECS_TASK": "mmat-training:3",
+            "MMAT_ECS_SPOT": "gpus-spot",
+            "MMAT_ECS_SUBNETS": "subnet-1, subnet-2",
+        }
+    )
+    assert isinstance(ecs, EcsTrainingExecutor)
+    assert (ecs.cluster, ecs.task_definition, ecs.container) == ("gpus", "mmat-training:3", "training")
+    assert (ecs.world_size, ecs.gpus, ecs.spot_capacity_provider) == (8, 8, "gpus-spot")
+    assert ecs.subnets == ["subnet-1", "subnet-2"]
+    assert ecs.sources_there("/data/sources") == "/data/sources"
+    jobs = {"MMAT_TRAINING": "ray", "MMAT_RAY_JOBS": "http://head:8265", "MMAT_TRAIN_SOURCES": "s3://data/sources"}
+    ray = executor_of(jobs)
+    assert isinstance(ray, RayTrainingExecutor)
+    assert (ray.address, ray.sources_there("/data/sources")) == ("http://head:8265", "s3://data/sources")
+    assert LocalTrainingExecutor().sources_there("/data/sources") is None
+
+
+def executor_of(variables: dict[str, str]) -> Any:
+    return DEPLOYMENTS["local"](read_environment(variables))["training_executor"]
 
 
 @pytest.mark.parametrize("name", SECRETS)

@@ -36,6 +36,19 @@ PASSWORD = "postgresql://teacher:secret@host/ledger"
         ({"MMAT_ENGINE": "ray", "MMAT_RAY_ADDRESS": "auto"}, "MMAT_RAY_ADDRESS names a cluster, and MMAT_LEDGER is no"),
         ({"MMAT_ENGINE": "ray", "MMAT_RAY_GPUS": "none"}, "MMAT_RAY_GPUS is 'none'; it must be a number above 0"),
         ({"MMAT_TRAIN_PROCESSES": "0"}, "MMAT_TRAIN_PROCESSES is '0'"),
+        ({"MMAT_TRAINING": "moon"}, "MMAT_TRAINING is 'moon'; it may be local, ecs, ray"),
+        ({"MMAT_TRAINING": "ecs"}, "MMAT_TRAINING is ecs, whose tasks reach no folder of this machine: set MMAT_STORE"),
+        (
+            {"MMAT_TRAINING": "ecs", "MMAT_STORE": "s3://data/mmat"},
+            "MMAT_TRAINING is ecs: set MMAT_ECS_CLUSTER, too",
+        ),
+        (
+            {"MMAT_TRAINING": "ecs", "MMAT_DEPLOYMENT": "aws", "MMAT_ECS_CLUSTER": "gpus"},
+            "MMAT_TRAINING is ecs: set MMAT_ECS_TASK, too",
+        ),
+        ({"MMAT_TRAINING": "ray"}, "MMAT_TRAINING is ray: set MMAT_RAY_JOBS, too"),
+        ({"MMAT_TRAINING": "ray", "MMAT_RAY_JOBS": "ray://head:10001"}, "MMAT_RAY_JOBS must be like http"),
+        ({"MMAT_TRAIN_GPUS": "all"}, "MMAT_TRAIN_GPUS is 'all'; it must be a whole number"),
         ({"MMAT_IMAGE_DETAIL": "fine"}, "MMAT_IMAGE_DETAIL is 'fine'; it may be .*low"),
     ],
 )

@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+from mmat_dagster.processes import KEEPER, end_with
+
 BEGUN_AT = time.time()
 
 
@@ -25,6 +27,8 @@ def main() -> int:
 
     stopping = Stopping()
     stopping.watch()
+    if os.environ.get(KEEPER):
+        end_with(int(os.environ[KEEPER]))
     from mmat_dagster.training.process.telling import carry_out  # noqa: PLC0415
 
     return carry_out(config, stopping, BEGUN_AT)

@@ -1,6 +1,7 @@
 """Checkpoints: trained once, then kept whole in the store.
 
-    training/<mixture>-<key>/                              at work; removed when the checkpoint is kept (see spec.py)
+    training/<mixture>-<key>/                              at work; removed when the checkpoint is kept (spec.py, and
+                                                           for a store that is no folder kept.py)
     <asset>/<mixture>/<student>-<key>/...                  the files of result/, metrics.jsonl, dropped.jsonl, run.json
                                       checkpoint.json      Checkpoint: written last
     <asset>/<mixture>/manifest.json                        Pointer: which of them is the current one
@@ -9,20 +10,21 @@ A checkpoint is known by its run's key: what was trained once with the same code
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from mmat_dagster.filebook import sha256_of
 from mmat_dagster.fingerprints import fingerprint
 from mmat_dagster.interfaces import Store, StoreError
 from mmat_dagster.training.executor import TrainingFailed, TrainingJob
+from mmat_dagster.training.kept import FILES, ListedFile, list_files, log_files, parse_listing, result_files
 from mmat_dagster.training.mixtures import CheckpointName, Order
 from mmat_dagster.training.spec import (
     DROPPED,
     METRICS,
+    OUTCOME,
     RESULT,
     RUN,
     Metrics,
@@ -30,6 +32,7 @@ from mmat_dagster.training.spec import (
     Student,
     TrainingRun,
     dump_run,
+    parse_outcome,
     read_metrics,
     read_outcome,
 )
@@ -37,15 +40,6 @@ from mmat_dagster.training.spec import (
 TRAINING, CHECKPOINT, MANIFEST = "training", "checkpoint.json", "manifest.json"
 
 Train = Callable[[TrainingJob], Outcome]
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckpointFile:
-    """One file of a checkpoint, by its path below the checkpoint's folder."""
-
-    path: str
-    bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +60,7 @@ class Checkpoint:
     first_loss: float | None
     tokens_per_second: float
     memory_gb: float
-    files: tuple[CheckpointFile, ...]
+    files: tuple[ListedFile, ...]
 
     @property
     def fingerprint(self) -> str:
@@ -113,16 +107,16 @@ def obtain_checkpoint(store: Store, order: Order, run: TrainingRun, train: Train
     Raises TrainingPreempted, TrainingFailed and StoreError.
     """
     folder = f"{order.checkpoint}/{order.mixture}/{run.student.name}-{run.key}"
-    work = (store.mirror / TRAINING / f"{order.mixture}-{run.key}").absolute()
+    place = _Place(store, f"{TRAINING}/{order.mixture}-{run.key}")
     with store.exclusive(folder):
         found = _read_checkpoint(store, folder)
         if found is None:
-            outcome = _train(work, order, run, train)
-            checkpoint = _publish(store, work, _checkpoint(work, folder, order, run, outcome))
+            outcome = _train(place, folder, order, run, train)
+            checkpoint = _publish(place, _checkpoint(place, folder, order, run, outcome))
         else:
             checkpoint = found
         _point_at(store, checkpoint)
-        shutil.rmtree(work, ignore_errors=True)
+        place.remove()
     return Trained(checkpoint=checkpoint, is_reused=found is not None)
 
 
@@ -151,35 +145,78 @@ def _read_checkpoint(store: Store, folder: str) -> Checkpoint | None:
     return _CHECKPOINT.validate_json(store.read(key)) if store.exists(key) else None
 
 
-def _train(work: Path, order: Order, run: TrainingRun, train: Train) -> Outcome:
-    """Train in the folder `work`, and return the outcome of a training that is done."""
-    work.mkdir(parents=True, exist_ok=True)
+class _Place:
+    """Where a training is at work: a folder of this machine, and of the store where that is another place."""
+
+    def __init__(self, store: Store, key: str) -> None:
+        self.store, self.key = store, key
+        self.work = (store.mirror / key).absolute()
+        uri = store.locate(key)
+        self.kept = uri if "://" in uri else None
+
+    def outcome(self) -> Outcome | None:
+        """Return how the last attempt ended, here or on another machine; None where none has told."""
+        here = read_outcome(self.work)
+        if here is not None and here.state == "done":
+            return here
+        told = f"{self.key}/{OUTCOME}"
+        return parse_outcome(self.store.read(told)) if self.kept and self.store.exists(told) else here
+
+    def begin(self, run: TrainingRun) -> None:
+        """Write down what is to be trained."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        (self.work / RUN).write_bytes(dump_run(run))
+        if self.kept:
+            for name in (OUTCOME, FILES):  # of an attempt before
+                self.store.delete(f"{self.key}/{name}")
+            self.store.write(f"{self.key}/{RUN}", dump_run(run))
+
+    def result(self) -> tuple[ListedFile, ...] | None:
+        """Return the listing of the result, where the machine that trained has put that there, and bring its logs."""
+        if not (self.kept and self.store.exists(f"{self.key}/{FILES}")):
+            return None
+        self.work.mkdir(parents=True, exist_ok=True)
+        for name in (METRICS, DROPPED):
+            if self.store.exists(f"{self.key}/{name}"):
+                (self.work / name).write_bytes(self.store.read(f"{self.key}/{name}"))
+        return parse_listing(self.store.read(f"{self.key}/{FILES}"))
+
+    def remove(self) -> None:
+        """Remove what a finished training has left."""
+        shutil.rmtree(self.work, ignore_errors=True)
+        if self.kept:
+            self.store.delete_below(self.key)
+
+
+def _train(place: _Place, folder: str, order: Order, run: TrainingRun, train: Train) -> Outcome:
+    """Train in the place of the training, and return the outcome of a training that is done."""
     # Done, and nobody was left to keep it: the process that asked for it has died.
-    outcome = read_outcome(work)
+    outcome = place.outcome()
     if outcome is None or outcome.state != "done":
-        (work / RUN).write_bytes(dump_run(run))
-        outcome = train(TrainingJob(name=order.name, folder=str(work), accelerate=order.accelerate))
+        place.begin(run)
+        outcome = train(
+            TrainingJob(
+                name=order.name,
+                folder=str(place.work),
+                kept=place.kept,
+                result=place.store.locate(folder) if place.kept else None,
+                accelerate=order.accelerate,
+                is_preemptible=order.is_preemptible,
+            )
+        )
     if outcome.state == "preempted":
         raise TrainingPreempted(order.name, outcome)
     if outcome.state == "failed":
         raise TrainingFailed(outcome.error or f"the training of {order.name} failed and does not say why")
-    if not any(_results(work)):
-        raise TrainingFailed(f"the training of {order.name} says that it is done, and left nothing in {work / RESULT}")
     return outcome
 
 
-def _results(work: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the files of a finished training that are kept, each with its path in the checkpoint."""
-    result = work / RESULT
-    yield from ((path.relative_to(result).as_posix(), path) for path in sorted(result.rglob("*")) if path.is_file())
-
-
-def _logs(work: Path) -> Iterator[tuple[str, Path]]:
-    yield from ((name, work / name) for name in (METRICS, DROPPED, RUN) if (work / name).exists())
-
-
-def _checkpoint(work: Path, folder: str, order: Order, run: TrainingRun, outcome: Outcome) -> Checkpoint:
-    metrics = read_metrics(work)
+def _checkpoint(place: _Place, folder: str, order: Order, run: TrainingRun, outcome: Outcome) -> Checkpoint:
+    files = place.result()
+    if files is None and not any(result_files(place.work)):
+        where = place.work / RESULT
+        raise TrainingFailed(f"the training of {order.name} says that it is done, and left nothing in {where}")
+    metrics = read_metrics(place.work)
     return Checkpoint(
         checkpoint=order.checkpoint,
         mixture=order.mixture,
@@ -192,11 +229,12 @@ def _checkpoint(work: Path, folder: str, order: Order, run: TrainingRun, outcome
         first_loss=metrics[0].loss if metrics else None,
         tokens_per_second=_pace(metrics),
         memory_gb=max((each.memory_gb for each in metrics), default=0.0),
-        files=tuple(
-            CheckpointFile(path=path, bytes=file.stat().st_size, sha256=sha256_of(file))
-            for path, file in (*_results(work), *_logs(work))
-        ),
+        files=files or list_files(_kept_files(place.work)),
     )
+
+
+def _kept_files(work: Path) -> list[tuple[str, Path]]:
+    return [*result_files(work), *log_files(work)]
 
 
 def _pace(metrics: list[Metrics]) -> float:
@@ -205,8 +243,10 @@ def _pace(metrics: list[Metrics]) -> float:
     return paces[len(paces) // 2] if paces else 0.0
 
 
-def _publish(store: Store, work: Path, checkpoint: Checkpoint) -> Checkpoint:
-    store.put_all({f"{checkpoint.folder}/{path}": file for path, file in (*_results(work), *_logs(work))})
+def _publish(place: _Place, checkpoint: Checkpoint) -> Checkpoint:
+    store = place.store
+    if any(result_files(place.work)):
+        store.put_all({f"{checkpoint.folder}/{path}": file for path, file in _kept_files(place.work)})
     store.write(f"{checkpoint.folder}/{CHECKPOINT}", _CHECKPOINT.dump_json(checkpoint, indent=1))
     return checkpoint
 

@@ -33,13 +33,16 @@ class MachineNeeds:
 class TrainingJob:
     """One training process to be run; `folder` holds its run.json, and is where a checkpoint to resume from lies.
 
-    `folder` is a path on this machine or a URI that the job's machine reaches. `image` is the container to run in,
-    `accelerate` the accelerate config (FSDP, DeepSpeed ZeRO) by file or by TRL's name. `is_preemptible` lets it be
-    placed where machines are taken back.
+    `folder` is a path on this machine. Where that is not the store's own, `kept` is the URI at which the store keeps of
+    it what another machine goes on with (see kept.py), and `result` the one that the finished checkpoint's files go to
+    from there. `image` is the container to run in, `accelerate` the accelerate config (FSDP, DeepSpeed ZeRO) by file or
+    by TRL's name. `is_preemptible` lets it be placed where machines are taken back.
     """
 
     name: str
     folder: str
+    kept: str | None = None
+    result: str | None = None
     accelerate: str | None = None
     image: str | None = None
     needs: MachineNeeds = MachineNeeds()
@@ -77,6 +80,10 @@ class TrainingExecutor(Generic[Context], ABC):
     @abstractmethod
     def world_size(self) -> int:
         """The number of processes that train together, which a run's accumulation is solved from."""
+
+    def sources_there(self, sources: str) -> str | None:  # noqa: ARG002
+        """Return where the jobs' machine finds the folder `sources`; None where that is this machine."""
+        return None
 
     @abstractmethod
     def train(self, context: Context, job: TrainingJob) -> Outcome:

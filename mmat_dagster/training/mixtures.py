@@ -1,7 +1,8 @@
 """Mixtures: which sources' dialogues a student is trained on together, and the training run that they make."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, get_args
 
 from mmat_dagster import parts
@@ -45,6 +46,7 @@ class Order:
     weights: Mapping[str, float] = field(default_factory=dict)
     accelerate: str | None = None
     save_every_steps: int = SAVE_EVERY_STEPS
+    is_preemptible: bool = False
 
     @property
     def name(self) -> str:
@@ -63,15 +65,27 @@ class Order:
         return tuple(source for source in MIXTURES[self.mixture] if self.weights.get(source, 1.0) != 0)
 
 
-def make_run(pipeline: Pipeline, order: Order, manifests: Sequence[Manifest], world_size: int) -> TrainingRun:
-    """Return the training run over datasets that are up to date; raise BadRun where it cannot be meant."""
+def make_run(
+    pipeline: Pipeline,
+    order: Order,
+    manifests: Sequence[Manifest],
+    world_size: int,
+    sources_there: str | None = None,
+) -> TrainingRun:
+    """Return the training run over datasets that are up to date; raise BadRun where it cannot be meant.
+
+    With `sources_there`, which is where another machine finds the sources, it names what lies in the store as that
+    machine reaches it; otherwise all of it is brought here.
+    """
+    ingredient = _ingredient if sources_there is None else partial(_ingredient_there, sources_there)
+    store = pipeline.store
     run = TrainingRun(
         name=order.name,
         mixture=order.mixture,
         student=order.student,
         format=FORMATS[order.checkpoint],
-        data=tuple(_ingredient(pipeline, order, manifest) for manifest in manifests),
-        store_images=str(pipeline.store.mirror.absolute()),
+        data=tuple(ingredient(pipeline, order, manifest) for manifest in manifests),
+        store_images=str(store.mirror.absolute()) if sources_there is None else store.locate(""),
         hyper=order.hyper,
         world_size=world_size,
         save_every_steps=order.save_every_steps,
@@ -81,20 +95,25 @@ def make_run(pipeline: Pipeline, order: Order, manifests: Sequence[Manifest], wo
 
 
 def _ingredient(pipeline: Pipeline, order: Order, manifest: Manifest) -> Ingredient:
-    folder = parts.folder(manifest.dataset, manifest.source)
     pipeline.pictures.bring(_images(pipeline.store, manifest))
+    images = str((pipeline.sources / manifest.source).absolute())
+    return _made(order, manifest, images, lambda key: str(pipeline.store.fetch(key).absolute()))
+
+
+def _ingredient_there(sources: str, pipeline: Pipeline, order: Order, manifest: Manifest) -> Ingredient:
+    return _made(order, manifest, f"{sources.rstrip('/')}/{manifest.source}", pipeline.store.locate)
+
+
+def _made(order: Order, manifest: Manifest, images: str, locate: Callable[[str], str]) -> Ingredient:
+    folder = parts.folder(manifest.dataset, manifest.source)
     return Ingredient(
         source=manifest.source,
         dataset=DIALOGUES[order.checkpoint],
         fingerprint=manifest.fingerprint,
         weight=order.weights.get(manifest.source, 1.0),
-        images=str((pipeline.sources / manifest.source).absolute()),
+        images=images,
         shards=tuple(
-            Shard(
-                path=str(pipeline.store.fetch(f"{folder}/{part.name}.parquet").absolute()),
-                rows=part.rows,
-                sha256=part.sha256,
-            )
+            Shard(path=locate(f"{folder}/{part.name}.parquet"), rows=part.rows, sha256=part.sha256)
             for part in manifest.parts
             if part.rows
         ),

@@ -67,6 +67,8 @@ CODE = (
     ),
     "training/process/templates/*.jinja",
 )
+# Lies in a checkpoint to resume from when all of it is there; process/trainer.py writes it.
+WHOLE = "whole"
 # sysexits.h's EX_TEMPFAIL: what was begun is kept, try again.
 PREEMPTED = 75
 # No line of metrics.jsonl is longer.
@@ -353,21 +355,40 @@ def read_metrics(folder: Path) -> list[Metrics]:
     return [_METRICS.validate_json(line) for line in lines if line]
 
 
-def read_last_metrics(folder: Path) -> Metrics | None:
-    """Return what was logged last below a run's folder, however long the log is; None before the first step."""
+def last_metrics_line(folder: Path) -> bytes:
+    """Return the last line of metrics.jsonl below a run's folder, however long the log is; empty before the first step.
+
+    A line that is being written is left for later.
+    """
     path = folder / METRICS
     if not path.exists():
-        return None
+        return b""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - LINE_BYTES))
         lines = file.read().split(b"\n")[:-1]
-    return _METRICS.validate_json(lines[-1]) if lines and lines[-1] else None
+    return lines[-1] if lines else b""
+
+
+def read_last_metrics(folder: Path) -> Metrics | None:
+    """Return what was logged last below a run's folder; None before the first step."""
+    line = last_metrics_line(folder)
+    return parse_metrics(line) if line else None
 
 
 def read_outcome(folder: Path) -> Outcome | None:
     """Return how the process of a run's folder ended; None where it has told nothing."""
     path = folder / OUTCOME
-    return _OUTCOME.validate_json(path.read_bytes()) if path.exists() else None
+    return parse_outcome(path.read_bytes()) if path.exists() else None
+
+
+def parse_outcome(data: bytes) -> Outcome:
+    """Return the outcome that JSON tells."""
+    return _OUTCOME.validate_json(data)
+
+
+def parse_metrics(line: bytes) -> Metrics:
+    """Return what one line of metrics.jsonl tells."""
+    return _METRICS.validate_json(line)
 
 
 def dump_metrics(metrics: Metrics) -> bytes:
