@@ -290,7 +290,7 @@ class Pipeline:
         upstream = UPSTREAM[stage.dataset]
         assert upstream is not None
         for part in below:
-            records = parts.read_part(self.store, parts.folder(upstream, source), part.name, stage.reads)
+            records = parts.read_part(self.store, parts.folder(upstream, source), part.name, stage.reads, part.sha256)
             if not stage.sees:
                 yield from records
                 continue

@@ -54,9 +54,7 @@ def prepare(folder: Path) -> None:
     if account:
         shutil.chown(data, account["user"], account["group"])
     command = [_program("initdb"), "-D", str(data), "-U", "mmat", "--auth", "trust", "--no-locale", "-E", "UTF8"]
-    subprocess.run(
-        [*command, "--no-sync"], check=True, timeout=INIT_S, stdout=subprocess.DEVNULL, cwd="/", **account
-    )
+    subprocess.run([*command, "--no-sync"], check=True, timeout=INIT_S, stdout=subprocess.DEVNULL, cwd="/", **account)
 
 
 @contextmanager
