@@ -15,6 +15,7 @@ from bench.faults_provider import CONCURRENCY, DELAY_S, DIALOGUES, doubled_by, l
 from bench.faults_rows import Row, room, spread, wait_for
 from bench.soak import Plan, environment
 from mmat_dagster import parts
+from mmat_dagster.schema import DatasetName
 from resources.store import LocalStore
 from tests import postgres
 from tests.teacher_server import Behaviour, TeacherServer
@@ -123,7 +124,7 @@ def measure_terminate() -> Iterator[Row]:
 
 
 MATERIALIZE = ("-m", "mmat_dagster", "materialize", "rr_dialogues", "--source", "tabmwp")
-DATASETS: tuple[parts.DatasetName, ...] = ("source_qa", "rationales", "rr_dialogues")
+DATASETS: tuple[DatasetName, ...] = ("source_qa", "rationales", "rr_dialogues")
 
 
 def _run_and_terminate(variables: dict[str, str], server: TeacherServer) -> _Ended:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from bench.faults_provider import DELAY_S, doubled_by, hired, lost_in, make_job
-from bench.faults_rows import Row, room, spread
+from bench.faults_rows import Row, room, spread, wait_for
 from mmat_dagster.parts import DamagedPart
 from resources.store import LocalStore
 from tests.s3_building import bucket_store, make, write_sources
@@ -34,8 +34,6 @@ KILLS = 10
 EVERY = 3
 # A kill hits a build, which takes some seconds longer than its imports.
 KILL_S = (0.2, 3.0)
-MOUNT = "mount -t tmpfs -o size={size} tmpfs {folder} || exit 99; "
-ENLARGE = "mount -o remount,size=256m {folder}"
 CANNOT_MOUNT = 99
 
 
@@ -134,51 +132,52 @@ def _build(folder: Path, address: str, kill_after_s: float | None) -> bool:
 
 def measure_disk() -> Iterator[Row]:
     """Yield the rows of a disk that is full, under the store and under the ledger: a real one, of little room."""
-    yield _measure_full("store", "700k")
-    yield _measure_full("ledger", "400k")
+    for what, size in (("store", "700k"), ("ledger", "1200k")):
+        with room() as folder, TeacherServer(Behaviour(delay_s=DELAY_S)) as server:
+            disk = folder / "disk"
+            disk.mkdir()
+            job = replace(make_job(folder, server.url), part_rows=25)
+            job = replace(job, store=f"{disk}/store") if what == "store" else replace(job, ledger=f"{disk}/ledger")
+            full = _build_on(disk, size, job, folder / "kept", server)
+            kept = replace(job, store=f"{folder}/kept/store") if what == "store" else job
+            doubled = doubled_by(server)
+            yield Row(
+                fault=f"the disk under the {what} full; room made, run again",
+                tried=f"once, after {full.requests:,} of {len(server.received):,} requests: `{full.told}`",
+                lost=f"{lost_in(kept)}",
+                doubled=f"{doubled}" + (": what was in flight could not be stored" if doubled else ""),
+                recovered="the rerun goes on with what is there",
+            )
 
 
-def _measure_full(what: str, size: str) -> Row:
-    with room() as folder, TeacherServer(Behaviour(delay_s=DELAY_S)) as server:
-        disk = folder / "disk"
-        disk.mkdir()
-        job = replace(make_job(folder, server.url), part_rows=25)
-        moved = {"store": str(disk / "store")} if what == "store" else {"ledger": str(disk / "ledger.sqlite")}
-        told = _build_on(disk, size, replace(job, **moved), folder / "kept")
-        kept = job if what == "ledger" else replace(job, store=str(folder / "kept" / "store"))
-        doubled = doubled_by(server)
-        return Row(
-            fault=f"the disk under the {what} full; room made, run again",
-            tried=f"once: `{told.partition(':')[0]}`",
-            lost=f"{lost_in(kept)}",
-            doubled=f"{doubled} of {(server.paid + server.paid_unseen).total():,}"
-            + (": what was in flight could not be stored" if doubled else ""),
-            recovered="the rerun goes on with what is there",
-        )
+@dataclass(frozen=True, kw_only=True)
+class _Full:
+    """What a job said when its disk was full, and how many requests it had sent."""
+
+    told: str
+    requests: int
 
 
-def _build_on(disk: Path, size: str, job: Job, kept: Path) -> str:
-    """Do a job on a disk of `size`, which has to fail; enlarge it, do it again, and return what the first one said."""
+def _build_on(disk: Path, size: str, job: Job, kept: Path, server: TeacherServer) -> _Full:
+    """Do a job on a disk of `size`, which has to fail; enlarge it, do it again, and keep what is there."""
+    first = kept.with_suffix(".first")
     run = f"{sys.executable} -m tests.teacher_worker '{json.dumps(asdict(job))}'"
-    script = (
-        MOUNT.format(size=size, folder=disk)
-        + f"{run} > {kept}.first; "
-        + ENLARGE.format(folder=disk)
-        + f"; {run} && cp -r {disk} {kept}"
+    steps = (
+        f"mount -t tmpfs -o size={size} tmpfs {disk} || exit {CANNOT_MOUNT}",
+        f"{run} > {first}",
+        f"mount -o remount,size=256m {disk}",
+        f"{run} && cp -r {disk} {kept}",
     )
-    done = subprocess.run(  # noqa: S603
-        ["unshare", "-rm", "sh", "-c", script],  # noqa: S607
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode == CANNOT_MOUNT:
-        raise RuntimeError("a small disk cannot be mounted here")
-    assert done.returncode == 0, done.stdout + done.stderr
-    told: dict[str, str] = json.loads(Path(f"{kept}.first").read_text())
+    command = ["unshare", "-rm", "sh", "-c", "; ".join(steps)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:  # noqa: S603
+        wait_for(lambda: (first.exists() and first.stat().st_size > 0) or process.poll() is not None, "a full disk")
+        requests = len(server.received)
+        if process.wait() == CANNOT_MOUNT:
+            raise RuntimeError("a small disk cannot be mounted here")
+        assert process.returncode == 0
+    told = json.loads(first.read_text())
     assert "error" in told, "the disk was large enough"
-    return told["error"]
+    return _Full(told=str(told["error"]).partition(":")[0], requests=requests)
 
 
 def _cut(path: Path) -> None:

@@ -59,14 +59,20 @@ def _task(folder: Path, number: int) -> Task:
 def _kill_one(seen: list["Future[Sight | Failed]"], after: int) -> float:
     """Kill a worker when so many images were looked at; return how long it took until the next one was."""
     wait_for(lambda: sum(each.done() for each in seen) >= after, "the next image")
-    wait_for(lambda: bool(multiprocessing.active_children()), "a worker")
-    victim = multiprocessing.active_children()[0]
-    assert victim.pid is not None
+    victim = _worker_of(seen)
     before = sum(each.done() for each in seen)
-    os.kill(victim.pid, signal.SIGKILL)
+    os.kill(victim, signal.SIGKILL)
     killed = time.monotonic()
     wait_for(lambda: sum(each.done() for each in seen) > before, "the next image")
     return time.monotonic() - killed
+
+
+def _worker_of(seen: list["Future[Sight | Failed]"]) -> int:
+    """Return a worker that is alive and has looked at images; one that is killed twice as it loads has no model."""
+    alive = {child.pid for child in multiprocessing.active_children()}
+    results = [each.result() for each in seen if each.done()]
+    pids = [result.details["process"] for result in results if isinstance(result, Sight)]
+    return next(int(str(pid)) for pid in reversed(pids) if pid in alive)
 
 
 def measure_training() -> Iterator[Row]:

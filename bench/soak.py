@@ -1,6 +1,6 @@
 """A soak: many dialogues from a provider with faults; does the program grow, lose anything, or pay anything twice?
 
-    python -m bench.soak [--dialogues 30000] [--ledger postgresql://...] [--csv soak.csv]
+    python -m bench.soak [--dialogues 30000] [--part-rows 5000] [--ledger postgresql://...]
 
 The program is `python -m mmat_dagster materialize rr_dialogues` as it is, with the `gpt4o` teacher and real OCR, in a
 process of its own (bench/soak_program.py); the provider is this project's stand-in, in another (bench/soak_server.py).
@@ -30,7 +30,9 @@ from bench.stages import write_source
 from mmat_dagster import parts
 from mmat_dagster.ledger import tables
 from mmat_dagster.ledger.accounts import Account
-from mmat_dagster.ledger.ledger import Ledger, ledger_url
+from mmat_dagster.ledger.database import ledger_url
+from mmat_dagster.ledger.ledger import Ledger
+from mmat_dagster.parts import PART_ROWS
 from mmat_dagster.schema import DatasetName
 from resources.store import LocalStore
 
@@ -52,7 +54,7 @@ class Plan:
     dialogues: int
     folder: Path
     ledger: str
-    part_rows: int = 5000
+    part_rows: int = PART_ROWS
     concurrency: int = 64
     operators: str = OPERATORS
     seed: int = 0
@@ -246,13 +248,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Run many dialogues through a provider with faults.")
     parser.add_argument("--dialogues", type=int, default=30_000)
     parser.add_argument("--concurrency", type=int, default=64, help="dialogues and requests under way at once")
+    parser.add_argument("--part-rows", type=int, default=PART_ROWS, help="dialogues of a part, which memory holds")
     parser.add_argument("--ledger", help="postgresql://...; default an SQLite file")
     parser.add_argument("--csv", type=Path, default=Path("soak.csv"), help="where the samples go")
     parser.add_argument("--folder", type=Path, default=Path("/var/tmp"), help="on a real disk")  # noqa: S108
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="mmat-soak-") as name:
-        ledger = options.ledger or f"{name}/ledger.sqlite"
-        plan = Plan(dialogues=options.dialogues, folder=Path(name), ledger=ledger, concurrency=options.concurrency)
+        plan = Plan(
+            dialogues=options.dialogues,
+            folder=Path(name),
+            ledger=options.ledger or f"{name}/ledger.sqlite",
+            part_rows=options.part_rows,
+            concurrency=options.concurrency,
+        )
         soaked = soak(plan)
     write_csv(soaked.samples, options.csv)
     print(f"Measured on {date.today()} on {os.cpu_count()} cores, `python -m bench.soak {' '.join(sys.argv[1:])}`\n")

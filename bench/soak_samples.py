@@ -105,7 +105,7 @@ def thirds(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample], list[
 
 def average(samples: Sequence[Sample], name: str) -> float:
     """Return the mean of a figure."""
-    return mean(getattr(sample, name) for sample in samples)
+    return float(mean(getattr(sample, name) for sample in samples))
 
 
 def write_csv(samples: Sequence[Sample], path: Path) -> None:
