@@ -9,25 +9,26 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
+from pkgutil import resolve_name
 
-from bench import faults_processes, faults_provider, faults_store, faults_workers
 from bench.faults_rows import HEAD, Row
 
-FAULTS: Mapping[str, Callable[[], Iterator[Row]]] = {
-    "provider": faults_provider.measure_provider,
-    "outage": faults_provider.measure_outage,
-    "budget": faults_provider.measure_budget,
-    "batch": faults_provider.measure_batch,
-    "kill": faults_processes.measure_kill,
-    "terminate": faults_processes.measure_terminate,
-    "postgres": faults_processes.measure_postgres,
-    "locks": faults_processes.measure_locks,
-    "s3": faults_store.measure_s3,
-    "s3-kill": faults_store.measure_s3_kill,
-    "disk": faults_store.measure_disk,
-    "damage": faults_store.measure_damage,
-    "operators": faults_workers.measure_operators,
-    "training": faults_workers.measure_training,
+# Imported when it is measured: worker processes that are spawned import this file again, and nothing else with it.
+FAULTS: Mapping[str, str] = {
+    "provider": "bench.faults_provider:measure_provider",
+    "outage": "bench.faults_provider:measure_outage",
+    "budget": "bench.faults_provider:measure_budget",
+    "batch": "bench.faults_provider:measure_batch",
+    "kill": "bench.faults_processes:measure_kill",
+    "terminate": "bench.faults_processes:measure_terminate",
+    "postgres": "bench.faults_processes:measure_postgres",
+    "locks": "bench.faults_processes:measure_locks",
+    "s3": "bench.faults_store:measure_s3",
+    "s3-kill": "bench.faults_store:measure_s3_kill",
+    "disk": "bench.faults_store:measure_disk",
+    "damage": "bench.faults_store:measure_damage",
+    "operators": "bench.faults_workers:measure_operators",
+    "training": "bench.faults_workers:measure_training",
 }
 
 
@@ -39,7 +40,8 @@ def main(names: Sequence[str]) -> None:
     print(f"Measured on {date.today()} on {os.cpu_count()} cores, `python -m bench.faults {' '.join(names)}`\n")
     print("\n".join(HEAD), flush=True)
     for name in names or FAULTS:
-        for row in FAULTS[name]():
+        measure: Callable[[], Iterator[Row]] = resolve_name(FAULTS[name])
+        for row in measure():
             print(row.render(name), flush=True)
 
 

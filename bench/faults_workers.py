@@ -44,7 +44,7 @@ def measure_operators() -> Iterator[Row]:
         yield Row(
             fault="worker process of an operator killed",
             tried=f"{KILLS} kills, {IMAGES} images, {AT_ONCE} at a time in each of 2 workers",
-            lost=f"{failed}",
+            lost=f"{failed}" + (": under way at two of the kills, so it is the one that is blamed" if failed else ""),
             doubled=f"{len(results) - IMAGES} results; up to {AT_ONCE} images a kill are looked at again",
             recovered=f"{spread(took)} to the next image",
         )

@@ -39,19 +39,23 @@ class Watch:
 
     def look(self) -> Sample | None:
         """Return a sample; None where the process has ended."""
+        memory = rss_mb(self.pid)
         try:
-            return Sample(
-                at_s=round(time.monotonic() - self.begun, 2),
-                rss_mb=round(rss_mb(self.pid), 2),
-                descriptors=count_entries(f"/proc/{self.pid}/fd"),
-                threads=count_entries(f"/proc/{self.pid}/task"),
-                tasks=int(self.status.read_text()) if self.status.exists() else 0,
-                children_mb=round(sum(map(rss_mb, descendants(self.pid))), 2),
-                rationales=count_parts(self.store, "rationales"),
-                rr_dialogues=count_parts(self.store, "rr_dialogues"),
-            )
+            descriptors, threads = (count_entries(f"/proc/{self.pid}/{name}") for name in ("fd", "task"))
         except (FileNotFoundError, ProcessLookupError):
             return None
+        if memory == 0 or descriptors == 0:  # it has ended, and nobody has asked for its exit code yet
+            return None
+        return Sample(
+            at_s=round(time.monotonic() - self.begun, 2),
+            rss_mb=round(memory, 2),
+            descriptors=descriptors,
+            threads=threads,
+            tasks=int(self.status.read_text()) if self.status.exists() else 0,
+            children_mb=round(sum(map(rss_mb, descendants(self.pid))), 2),
+            rationales=count_parts(self.store, "rationales"),
+            rr_dialogues=count_parts(self.store, "rr_dialogues"),
+        )
 
 
 def count_entries(folder: str) -> int:
