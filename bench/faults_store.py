@@ -30,8 +30,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PREFIX = "mmat/store"
 SHARE = 0.05
 KILLS = 10
-# Of the files that may be damaged, so many stand for all.
-EVERY = 3
+# Rationales without their rejections.
+RECORDS = f"rationales/*/part-*-{16 * '?'}.parquet"
+# Of the files that may be damaged, about so many stand for all.
+FEW = 6
 # A kill hits a build, which takes some seconds longer than its imports.
 KILL_S = (0.2, 3.0)
 CANNOT_MOUNT = 99
@@ -199,7 +201,7 @@ def measure_damage() -> Iterator[Row]:
         damaged = _Damaged(worker=worker, job=job, files=files, server=server)
         yield damaged.measure("manifest", "*/tabmwp/manifest.json", (_cut,))
         yield damaged.measure("part of a dataset not yet finished", "rr_dialogues/*/part-*.parquet", (_cut, _flip))
-        yield damaged.measure("part of a finished dataset", "rationales/*/part-*.parquet", (_cut, _flip), is_named=True)
+        yield damaged.measure("part of a finished dataset", RECORDS, (_cut, _flip), is_named=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,7 +217,8 @@ class _Damaged:
         self, what: str, pattern: str, damages: tuple[Callable[[Path], None], ...], *, is_named: bool = False
     ) -> Row:
         """Return the row; where `is_named`, the build has to name the file, which is then removed with its manifest."""
-        paths = sorted(Path(self.job.store).glob(pattern))[::EVERY]
+        found = sorted(Path(self.job.store).glob(pattern))
+        paths = found[:: max(1, len(found) // FEW)]
         before, took, lost = (self.server.paid + self.server.paid_unseen).total(), [], 0
         for damage in damages:
             for path in paths:

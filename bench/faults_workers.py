@@ -71,8 +71,8 @@ def _worker_of(seen: list["Future[Sight | Failed]"]) -> int:
     """Return a worker that is alive and has looked at images; one that is killed twice as it loads has no model."""
     alive = {child.pid for child in multiprocessing.active_children()}
     results = [each.result() for each in seen if each.done()]
-    pids = [result.details["process"] for result in results if isinstance(result, Sight)]
-    return next(int(str(pid)) for pid in reversed(pids) if pid in alive)
+    told = [result.details for result in results if isinstance(result, Sight) and isinstance(result.details, dict)]
+    return next(int(str(each["process"])) for each in reversed(told) if each["process"] in alive)
 
 
 def measure_training() -> Iterator[Row]:
