@@ -1,6 +1,6 @@
 """The table of faults in docs/reliability.md: every row is measured here.
 
-    python -m bench.faults [NAME ...]      without a NAME all of them, which takes about 20 minutes on 2 cores
+    python -m bench.faults [NAME ...]      without a NAME all of them, which takes half an hour on 2 busy cores
 
 What is doubled is counted at the peer: the stand-in provider's own bill, or the rows and objects that are there.
 """
