@@ -23,17 +23,17 @@ ROOT = Path(__file__).resolve().parents[1]
 ROW = "{:>8}  {:<8} {:>12} {:>10} {:>12}"
 
 
-def write_source(folder: Path, rows: int) -> None:
-    """Write `rows` problems over 100 small pictures in TabMWP's layout."""
+def write_source(folder: Path, rows: int, pictures: int = 100) -> None:
+    """Write `rows` problems over so many small pictures in TabMWP's layout."""
     tables = folder / "tabmwp" / "tables"
     tables.mkdir(parents=True)
     problems: dict[str, Any] = {}
     for number in range(1, rows + 1):
         picture = tables / f"{number}.png"
-        if number <= 100:
+        if number <= pictures:
             Image.new("RGB", (200 + number, 120), "white").save(picture)
         else:
-            picture.hardlink_to(tables / f"{number % 100 + 1}.png")
+            picture.hardlink_to(tables / f"{number % pictures + 1}.png")
         problems[str(number)] = {
             "question": f"How much do {number} kilograms of sand cost?",
             "choices": None,

@@ -6,6 +6,9 @@
 
 A part whose file is there is finished and is not done again. Readers follow the manifest, so a rebuild shows up whole
 or not at all; parts that no manifest names any more are removed after it was written.
+
+What a disk has damaged is noticed by SHA-256: a manifest that cannot be read, and a part that is not what was written,
+count as not finished and are made again; a part of a manifest that is not what it names is an error where it is read.
 """
 
 import hashlib
@@ -17,15 +20,19 @@ from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
-from mmat_dagster.interfaces import Store
+from mmat_dagster.interfaces import Store, StoreError
 from mmat_dagster.records import from_table, to_table
 from mmat_dagster.schema import DatasetName, Rejection, SourceName
 
 PART_ROWS = 5000
 
 Record = TypeVar("Record")
+
+
+class DamagedPart(StoreError):
+    """A part's file is not what was written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +90,8 @@ class Manifest:
 _MANIFEST = TypeAdapter(Manifest)
 _CENSUS = TypeAdapter(dict[str, int])
 CENSUS_KEY = b"mmat.census"
+# In the rejections' file, which is written first: the SHA-256 of the records' file.
+RECORDS_KEY = b"mmat.records.sha256"
 
 
 def folder(dataset: DatasetName, source: SourceName) -> str:
@@ -91,9 +100,14 @@ def folder(dataset: DatasetName, source: SourceName) -> str:
 
 
 def read_manifest(store: Store, dataset: DatasetName, source: SourceName) -> Manifest | None:
-    """Return the manifest, or None where the dataset was never finished."""
+    """Return the manifest, or None where the dataset was never finished, or the manifest is damaged."""
     key = f"{folder(dataset, source)}/manifest.json"
-    return _MANIFEST.validate_json(store.read(key)) if store.exists(key) else None
+    if not store.exists(key):
+        return None
+    try:
+        return _MANIFEST.validate_json(store.read(key))
+    except ValidationError:
+        return None
 
 
 def publish(store: Store, manifest: Manifest) -> None:
@@ -106,9 +120,9 @@ def publish(store: Store, manifest: Manifest) -> None:
             store.delete(key)
 
 
-def read_part(store: Store, prefix: str, name: str, record: type[Record]) -> list[Record]:
-    """Return the records of one part."""
-    return from_table(_read_table(store, f"{prefix}/{name}.parquet"), record)
+def read_part(store: Store, prefix: str, name: str, record: type[Record], sha256: str | None = None) -> list[Record]:
+    """Return the records of one part; raise DamagedPart where it is not of `sha256`."""
+    return from_table(_read_table(store, f"{prefix}/{name}.parquet", sha256=sha256), record)
 
 
 def read_rejections(store: Store, prefix: str, name: str) -> list[Rejection]:
@@ -119,13 +133,14 @@ def read_rejections(store: Store, prefix: str, name: str) -> list[Rejection]:
 def read_records(store: Store, manifest: Manifest, record: type[Record]) -> Iterator[Record]:
     """Yield the records of a dataset, part by part."""
     for part in manifest.parts:
-        yield from read_part(store, folder(manifest.dataset, manifest.source), part.name, record)
+        yield from read_part(store, folder(manifest.dataset, manifest.source), part.name, record, part.sha256)
 
 
 def read_tables(store: Store, manifest: Manifest, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """Yield the records of a dataset as Arrow tables, one per part; of the `columns` alone where they are named."""
     for part in manifest.parts:
-        yield _read_table(store, f"{folder(manifest.dataset, manifest.source)}/{part.name}.parquet", columns)
+        key = f"{folder(manifest.dataset, manifest.source)}/{part.name}.parquet"
+        yield _read_table(store, key, columns, part.sha256)
 
 
 def read_rejected(store: Store, manifest: Manifest) -> Iterator[Rejection]:
@@ -135,15 +150,20 @@ def read_rejected(store: Store, manifest: Manifest) -> Iterator[Rejection]:
 
 
 def finished_part(store: Store, prefix: str, name: str) -> Part | None:
-    """Return the part if an earlier run finished it."""
+    """Return the part if an earlier run finished it, and its files are as that run wrote them."""
     key = f"{prefix}/{name}.parquet"
     if not store.exists(key):
         return None
     data = store.read(key)
-    lost = _read_table(store, f"{prefix}/{name}.rejected.parquet").column("reason").to_pylist()
-    footer = pq.ParquetFile(pa.BufferReader(data)).metadata
+    try:
+        lost = _read_table(store, f"{prefix}/{name}.rejected.parquet")
+        footer = _opened(data, key).metadata
+    except DamagedPart:
+        return None
     census = _CENSUS.validate_json((footer.metadata or {}).get(CENSUS_KEY, b"{}"))
-    return _part(name, footer.num_rows, Counter(map(str, lost)), census, data)
+    part = _part(name, footer.num_rows, Counter(map(str, lost.column("reason").to_pylist())), census, data)
+    written = (lost.schema.metadata or {}).get(RECORDS_KEY, part.sha256.encode())
+    return part if written == part.sha256.encode() else None
 
 
 def write_part(
@@ -155,11 +175,13 @@ def write_part(
     census: dict[str, int],
 ) -> Part:
     """Write a part; the records' file comes last, so that a part is finished when it is there."""
-    store.write(f"{key}.rejected.parquet", _parquet(to_table(lost, Rejection)))
     table = to_table(kept, record).replace_schema_metadata({CENSUS_KEY: _CENSUS.dump_json(census)})
     data = _parquet(table)
+    part = _part(key.rpartition("/")[2], len(kept), Counter(item.reason for item in lost), census, data)
+    told = to_table(lost, Rejection).replace_schema_metadata({RECORDS_KEY: part.sha256.encode()})
+    store.write(f"{key}.rejected.parquet", _parquet(told))
     store.write(f"{key}.parquet", data)
-    return _part(key.rpartition("/")[2], len(kept), Counter(item.reason for item in lost), census, data)
+    return part
 
 
 def _part(name: str, rows: int, rejected: Counter[str], census: dict[str, int], data: bytes) -> Part:
@@ -167,10 +189,32 @@ def _part(name: str, rows: int, rejected: Counter[str], census: dict[str, int], 
     return Part(name=name, rows=rows, rejected=dict(sorted(rejected.items())), census=census, sha256=sha256)
 
 
-def _read_table(store: Store, key: str, columns: Sequence[str] | None = None) -> pa.Table:
-    # In this thread alone: pyarrow's own threads can abort the process when it ends soon after (seen with pyarrow 26).
-    with pq.ParquetFile(pa.BufferReader(store.read(key)), pre_buffer=False) as file:
-        return file.read(columns=None if columns is None else list(columns), use_threads=False)
+def _read_table(store: Store, key: str, columns: Sequence[str] | None = None, sha256: str | None = None) -> pa.Table:
+    data = store.read(key)
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise _damaged(key, "its SHA-256 is not the one that its manifest names")
+    with _opened(data, key) as file:
+        try:
+            # In this thread alone: pyarrow's own threads can abort the process when it ends soon after (seen with
+            # pyarrow 26).
+            return file.read(columns=None if columns is None else list(columns), use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            raise _damaged(key, str(error)) from None
+
+
+def _opened(data: bytes, key: str) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(key, str(error)) from None
+
+
+def _damaged(key: str, why: str) -> DamagedPart:
+    manifest = f"{key.rpartition('/')[0]}/manifest.json"
+    return DamagedPart(
+        f"{key} of the store is damaged: {why.strip()}. Remove it and {manifest}, and run again: only this part is "
+        "made anew, from the reply ledger where a model was asked"
+    )
 
 
 def _parquet(table: pa.Table) -> bytes:

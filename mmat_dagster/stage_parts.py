@@ -119,7 +119,8 @@ class StageParts:
         upstream = UPSTREAM[self.stage.dataset]
         assert upstream is not None
         for part in below:
-            records = parts.read_part(self.store, parts.folder(upstream, self.source), part.name, self.stage.reads)
+            folder = parts.folder(upstream, self.source)
+            records = parts.read_part(self.store, folder, part.name, self.stage.reads, part.sha256)
             if not self.stage.sees:
                 yield from records
                 continue

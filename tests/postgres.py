@@ -42,18 +42,28 @@ class _Account(TypedDict, total=False):
 @contextmanager
 def run_postgres(folder: Path) -> Iterator[str]:
     """Run a server with its data in `folder`, which it must be able to reach; yield `postgresql://...:port`."""
-    initdb, postgres = _program("initdb"), _program("postgres")
+    prepare(folder)
+    with serve(folder, free_port()) as url:
+        yield url
+
+
+def prepare(folder: Path) -> None:
+    """Make the data of a server in `folder`."""
     account, data = _account(), folder / "data"
     data.mkdir(mode=0o700)
     if account:
         shutil.chown(data, account["user"], account["group"])
-    command = [initdb, "-D", str(data), "-U", "mmat", "--auth", "trust", "--no-locale", "-E", "UTF8", "--no-sync"]
-    subprocess.run(command, check=True, timeout=INIT_S, stdout=subprocess.DEVNULL, cwd="/", **account)
-    port = _free_port()
+    command = [_program("initdb"), "-D", str(data), "-U", "mmat", "--auth", "trust", "--no-locale", "-E", "UTF8"]
+    subprocess.run([*command, "--no-sync"], check=True, timeout=INIT_S, stdout=subprocess.DEVNULL, cwd="/", **account)
+
+
+@contextmanager
+def serve(folder: Path, port: int) -> Iterator[str]:
+    """Run the server whose data are in `folder`; yield its URL. It may be run again when it has ended."""
     settings = ["-clisten_addresses=127.0.0.1", f"-cport={port}", "-cunix_socket_directories=", "-cfsync=off"]
-    with (folder / "log").open("wb") as log:
-        command = [*_ended_with_us(), postgres, "-D", str(data), *settings]
-        server = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", **account)
+    with (folder / "log").open("ab") as log:
+        command = [*_ended_with_us(), _program("postgres"), "-D", str(folder / "data"), *settings]
+        server = subprocess.Popen(command, stdout=log, stderr=log, cwd="/", **_account())
     url = f"postgresql://mmat:{PASSWORD}@127.0.0.1:{port}"
     try:
         _wait_until_up(server, url, folder / "log")
@@ -155,7 +165,8 @@ def _ended_with_us() -> list[str]:
     return ["setpriv", "--pdeathsig", "QUIT"] if shutil.which("setpriv") else []
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -7,18 +7,29 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from mmat_dagster.interfaces import LedgerError
-from mmat_dagster.ledger.database import Database
+from mmat_dagster.ledger import ledger as ledger_module
+from mmat_dagster.ledger.database import Database, LedgerAway
 from mmat_dagster.ledger.ledger import Ledger
 from mmat_dagster.ledger.orders import Settle, StoredReply
 from tests import postgres
 from tests.ledgers import TERMS, make_admit, make_key, make_reply, make_settle, opened
-from tests.postgres import PASSWORD, execute, require_postgres, run_postgres, temporary_folder
+from tests.postgres import (
+    PASSWORD,
+    execute,
+    free_port,
+    prepare,
+    require_postgres,
+    run_postgres,
+    serve,
+    temporary_folder,
+)
 
 ledger_url = postgres.ledger_url
 postgres_url = postgres.postgres_url
@@ -92,8 +103,9 @@ async def test_a_ledger_whose_tables_vanish_tells_it(ledger_url: str) -> None:
             await ledger.do(make_settle(1))
 
 
-async def test_postgresql_stopped_in_the_middle_tells_all_and_no_password() -> None:
+async def test_postgresql_stopped_in_the_middle_tells_all_and_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     require_postgres()
+    monkeypatch.setattr(ledger_module, "AWAY_S", 0.0)
     with temporary_folder() as folder:
         with run_postgres(folder) as server:
             ledger = Ledger(f"{server}/postgres")
@@ -105,6 +117,59 @@ async def test_postgresql_stopped_in_the_middle_tells_all_and_no_password() -> N
             assert PASSWORD not in str(told.value)
         with pytest.raises(LedgerError, match="does not work"):
             ledger.close()
+
+
+async def test_postgresql_that_is_restarted_is_waited_for_and_no_paid_reply_is_lost() -> None:
+    require_postgres()
+    with temporary_folder() as folder:
+        prepare(folder)
+        port = free_port()
+        with serve(folder, port) as server:
+            ledger = Ledger(f"{server}/postgres")
+            for number in range(3):
+                assert await ledger.admit(make_admit(number, usd=0.5)) is None
+        late = [asyncio.create_task(ledger.do(make_settle(number, reserved=0.5, usd=0.25))) for number in range(3)]
+        asked = [asyncio.create_task(ledger.admit(make_admit(9))), asyncio.create_task(ledger.find(make_key(0)))]
+        done, _ = await asyncio.wait([*late, *asked], timeout=0.3)
+        assert not done
+        with serve(folder, port):
+            await asyncio.gather(*late)
+            assert (await asyncio.gather(*asked))[0] is None
+            assert [await ledger.find(make_key(number)) for number in range(3)] == [
+                make_reply(number, 0.25) for number in range(3)
+            ]
+            account = ledger.account()
+            assert (account.calls, account.spent_usd, account.reserved_usd) == (3, 0.75, 0.0)
+            await ledger.do(make_settle(9))
+            ledger.close()
+
+
+@pytest.mark.parametrize("moment", ["before it was committed", "after it was committed"])
+async def test_what_was_under_way_as_a_connection_was_lost_is_done_once(
+    moment: str, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "TRY_AGAIN_S", 0.01)
+    with opened(postgres_url) as ledger:
+        begin, turns = ledger.database.begin, count()
+
+        @contextmanager
+        def losing() -> Iterator[sa.Connection]:
+            """Lose every other connection."""
+            is_lost = next(turns) % 2 == 0
+            with begin() as connection:
+                yield connection
+                if is_lost and moment.startswith("before"):
+                    raise LedgerAway("the connection was lost")
+            if is_lost:
+                raise LedgerAway("the connection was lost")
+
+        monkeypatch.setattr(ledger.database, "begin", losing)
+        assert await ledger.admit(make_admit(1, usd=0.5)) is None
+        await ledger.do(make_settle(1, reserved=0.5, usd=0.25))
+        account = ledger.account()
+        assert (account.calls, account.spent_usd, account.reserved_usd) == (1, 0.25, 0.0)
+        assert await ledger.admit(make_admit(1)) == make_reply(1, 0.25)
+        monkeypatch.undo()
 
 
 def test_a_server_that_is_not_there_is_told_without_a_password() -> None:

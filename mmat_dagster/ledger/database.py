@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from mmat_dagster.interfaces import LedgerError
 from mmat_dagster.ledger.tables import LEDGER, Schema
@@ -40,6 +40,10 @@ SETTINGS = (
     "SET tcp_keepalives_count = 4",
     f"SET lock_timeout = '{BUSY_S:g}s'",
 )
+
+
+class LedgerAway(LedgerError):
+    """The database has gone, or cannot be reached: it may come back, as after a restart."""
 
 
 class Database:
@@ -85,17 +89,29 @@ class Database:
             return time.time()
         return float(connection.exec_driver_sql("SELECT extract(epoch FROM clock_timestamp())").scalar_one())
 
+    def transaction_id(self, connection: sa.Connection) -> int | None:
+        """Return the number of a transaction, by which it is known after its connection was lost; None in SQLite."""
+        if self.is_sqlite:
+            return None
+        return int(connection.exec_driver_sql("SELECT txid_current()").scalar_one())
+
+    def has_committed(self, connection: sa.Connection, transaction_id: int) -> bool:
+        """Say whether a transaction whose connection was lost had come through; to be asked in a later one."""
+        status = connection.exec_driver_sql(f"SELECT txid_status({transaction_id:d})").scalar_one()
+        return bool(status == "committed")
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
 
     @contextmanager
     def told(self) -> Iterator[None]:
-        """Raise LedgerError for what the database complains of."""
+        """Raise LedgerError for what the database complains of, LedgerAway where it does not say anything any more."""
         try:
             yield
         except SQLAlchemyError as error:
-            raise LedgerError(f"{self._schema.title} {self.name} does not work: {_reason(error)}") from None
+            kind = LedgerAway if not self.is_sqlite and _is_away(error) else LedgerError
+            raise kind(f"{self._schema.title} {self.name} does not work: {_reason(error)}") from None
 
 
 def insert_new(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -208,6 +224,13 @@ def _create(connection: sa.Connection, schema: Schema) -> None:
         connection.execute(schema.about.insert().values(version=schema.version))
     elif found != schema.version:
         raise LedgerError(f"{schema.title} has version {found}, this program reads version {schema.version}")
+
+
+def _is_away(error: SQLAlchemyError) -> bool:
+    """Say whether a connection was lost, or could not be had: what a server complains of has a code."""
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    return isinstance(error, OperationalError) and getattr(error.orig, "pgcode", None) is None
 
 
 def _reason(error: SQLAlchemyError) -> str:

@@ -3,13 +3,17 @@
 find     a reading thread answers all that gathered with one query
 admit    a writing thread claims, reserves and takes from the buckets, many requests in one transaction
 settle   the same thread stores replies; whoever waits goes on when they are on the disk
+
+A database that is restarted is waited for: replies that come meanwhile are paid, and are stored when it is back.
 """
 
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar, cast
 
 import sqlalchemy as sa
@@ -19,7 +23,7 @@ from mmat_dagster.ledger import tables
 from mmat_dagster.ledger.accounts import TOTAL, Account, run_account
 from mmat_dagster.ledger.batches import NOBODY, Batch, is_in_state, take_over
 from mmat_dagster.ledger.books import Books
-from mmat_dagster.ledger.database import Database, ledger_url
+from mmat_dagster.ledger.database import Database, LedgerAway, ledger_url
 from mmat_dagster.ledger.liveness import show_life
 from mmat_dagster.ledger.orders import Admit, Call, Order, StoredReply, Want
 from mmat_dagster.ledger.transaction import FIND, Transaction, stored_reply
@@ -29,6 +33,8 @@ T = TypeVar("T")
 
 # SQLite takes some 32,000 parameters to a statement; a few hundred keys amortise its cost.
 KEYS_AT_ONCE = 500
+# So long a database that was there is waited for, and tried so often.
+AWAY_S, TRY_AGAIN_S = 120.0, 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +43,14 @@ class Lost:
 
     calls: int
     usd: float
+
+
+@dataclass(kw_only=True)
+class _Attempt:
+    """The last attempt at a transaction: its number, where it had one, and after how long it wants another look."""
+
+    transaction_id: int | None = None
+    wait_s: float | None = None
 
 
 class Ledger:
@@ -152,19 +166,44 @@ class Ledger:
         return Transaction(database=self.database, liveness=self._liveness, connection=connection, now=now, books=books)
 
     def _write(self, tickets: Sequence[Ticket[Order]]) -> float | None:
+        attempt = _Attempt()
+        return _patiently(lambda: self._write_once(tickets, attempt))
+
+    def _write_once(self, tickets: Sequence[Ticket[Order]], attempt: _Attempt) -> float | None:
+        """Do the work, unless the last attempt had come through before its connection was lost."""
         with self.database.begin() as connection:
-            return self._transaction(connection).work(tickets)
+            last = attempt.transaction_id
+            if last is None or not self.database.has_committed(connection, last):
+                for ticket in tickets:
+                    ticket.reopen()
+                attempt.transaction_id = self.database.transaction_id(connection)
+                attempt.wait_s = self._transaction(connection).work(tickets)
+        return attempt.wait_s
 
     def _read(self, tickets: Sequence[Ticket[bytes]]) -> float | None:
         for start in range(0, len(tickets), KEYS_AT_ONCE):
             group = tickets[start : start + KEYS_AT_ONCE]
-            with self.database.read() as connection:
-                rows = connection.execute(FIND, {"keys": [ticket.order for ticket in group]}).all()
-            found = {row[0]: row for row in rows}
-            for ticket in group:
-                row = found.get(ticket.order)
-                ticket.settle(None if row is None else stored_reply(row))
+            for ticket, reply in zip(group, _patiently(partial(self._find_all, group)), strict=True):
+                ticket.settle(reply)
         return None
+
+    def _find_all(self, tickets: Sequence[Ticket[bytes]]) -> list[StoredReply | None]:
+        with self.database.read() as connection:
+            rows = connection.execute(FIND, {"keys": [ticket.order for ticket in tickets]}).all()
+        found = {row[0]: row for row in rows}
+        return [stored_reply(found[ticket.order]) if ticket.order in found else None for ticket in tickets]
+
+
+def _patiently(work: Callable[[], T]) -> T:
+    """Return what `work` returns, tried again while the database is away; raise LedgerAway where it stays so."""
+    end = time.monotonic() + AWAY_S
+    while True:
+        try:
+            return work()
+        except LedgerAway:
+            if time.monotonic() > end:
+                raise
+            time.sleep(TRY_AGAIN_S)
 
 
 _open: dict[str, tuple[Ledger, int]] = {}

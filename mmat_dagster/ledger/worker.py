@@ -34,6 +34,10 @@ class Ticket(Generic[OrderT]):
         """Take note of the result, or of the exception to raise where it is waited for."""
         self.outcome, self.is_settled = outcome, True
 
+    def reopen(self) -> None:
+        """Forget what was settled: it did not come to the disk."""
+        self.outcome, self.is_settled = None, False
+
 
 @dataclass(kw_only=True)
 class Worker(Generic[OrderT]):
