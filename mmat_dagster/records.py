@@ -3,6 +3,7 @@
 import types
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ Record = TypeVar("Record")
 _SCALARS: dict[type, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 
 
+@cache
 def arrow_schema(record: type) -> pa.Schema:
     """Return the Arrow schema of a record class: nested records are structs, tuples are lists."""
     return pa.schema(_arrow_fields(record))
@@ -30,6 +32,7 @@ def from_table(table: pa.Table, record: type[Record]) -> list[Record]:
     return records
 
 
+@cache
 def _adapter(record: type) -> TypeAdapter[Any]:
     return TypeAdapter(list[record])  # type: ignore[valid-type]
 
