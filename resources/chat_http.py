@@ -6,10 +6,11 @@ Hopeless   3xx, 401, 402, 403, 404, no quota, settings that the model does not t
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import ClassVar
 
 import httpx2
@@ -135,6 +136,12 @@ class ChatServer:
         return Secret(self.key)
 
 
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Return whom to trust; to read that again for every client takes longer than a request."""
+    return httpx2.create_ssl_context()
+
+
 @asynccontextmanager
 async def open_server(base_url: str, model: str, key: str, timeout_s: float) -> AsyncIterator[ChatServer]:
     """Yield the server at `base_url`; close its client in the end."""
@@ -146,7 +153,7 @@ async def open_server(base_url: str, model: str, key: str, timeout_s: float) -> 
         timeout=timeout_s,
         max_retries=0,
         # What is asked, images and all, goes to whom it is meant for and nowhere else.
-        http_client=openai.DefaultAioHttpClient(limits=limits, follow_redirects=False),
+        http_client=openai.DefaultAioHttpClient(limits=limits, follow_redirects=False, verify=_certificates()),
     )
     try:
         yield ChatServer(client=client, name=base_url, model=model, key=key, timeout_s=timeout_s)

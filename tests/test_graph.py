@@ -30,7 +30,7 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "sources"
 
 
 def materialize(instance: dg.DagsterInstance, variables: dict[str, str], **options: Any) -> dg.ExecuteInProcessResult:
-    resources = DEPLOYMENTS["local"](read_environment(variables))
+    resources = DEPLOYMENTS["local"](read_environment({"MMAT_WORKERS": "1", **variables}))
     return dg.materialize([*ASSETS, *CHECKS], instance=instance, resources=resources, raise_on_error=False, **options)
 
 
