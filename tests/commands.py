@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -11,7 +12,14 @@ from mmat_dagster.environment import read_environment
 from resources.deployments import DEPLOYMENTS
 from tests.test_assets import ASSETS, CHECKS
 
-OURS = ("MMAT_", "OPENAI_", "DAGSTER")
+OURS = ("MMAT_", "OPENAI_", "DAGSTER", "HF_")
+
+
+def make_home(folder: Path) -> Path:
+    """Make a new home of Dagster's below `folder`."""
+    (folder / "home").mkdir()
+    (folder / "home" / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    return folder / "home"
 
 
 def forget_environment(patch: pytest.MonkeyPatch) -> None:

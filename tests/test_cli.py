@@ -18,7 +18,7 @@ from mmat_dagster.training.checkpoints import read_current
 from mmat_dagster.training.students import STUDENTS
 from resources.store import LocalStore
 from tests import instances
-from tests.commands import compose, set_environment
+from tests.commands import compose, make_home, set_environment
 from tests.fakes import ToldExecutor
 from tests.layouts import write_tabmwp
 from tests.test_checkpoint_assets import TRAINED
@@ -35,10 +35,8 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def settle(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Have the commands read their sources from below `folder`, write there, and look with one process."""
     (folder / "sources").mkdir()
-    (folder / "home").mkdir()
-    (folder / "home" / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     variables = {
-        "DAGSTER_HOME": str(folder / "home"),
+        "DAGSTER_HOME": str(make_home(folder)),
         "MMAT_STORE": str(folder / "store"),
         "MMAT_SOURCES": str(folder / "sources"),
         "MMAT_WORKERS": "1",
