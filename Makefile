@@ -5,11 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-# Run the tests with the Python $(1): side by side, then one by one those that want a quiet machine (`alone`).
-# The second pass runs whatever the first one has found; either one's failure counts.
+# Run the tests with the Python $(1): side by side, then one by one those that want a quiet machine (`alone`), which
+# are looked for in their own files. The second pass runs whatever the first one has found; either one's failure counts.
+# Many tests start processes: all but the first find the code compiled, also where the environment would not have it kept.
 define run_tests
+unset PYTHONDONTWRITEBYTECODE; \
 $(1) -m pytest -n logical --maxprocesses 4 --dist worksteal -m 'not long and not alone'; many=$$?; \
-$(1) -m pytest -m 'alone and not long'; alone=$$?; \
+$(1) -m pytest -m 'alone and not long' $$(grep -l 'mark\.alone' tests/test_*.py); alone=$$?; \
 echo "side by side: $$(test $$many = 0 && echo passed || echo FAILED), alone: $$(test $$alone = 0 && echo passed || echo FAILED)"; \
 test $$many = 0 && test $$alone = 0
 endef

@@ -6,6 +6,7 @@ A panel whose counts do not cover the dataset is left out: parts of an earlier v
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mmat_dagster import paper, plotting
@@ -22,9 +23,14 @@ MOST_BARS = 12
 LABEL_CHARS = 18
 TURNS, REFLECTION = " turns", " reflection"
 STEPS = ("2", "3", "4", "5 or more")
+# Drawing takes longer than all else about a small dataset, and what is built again mostly counts the same.
+KEPT_PLOTS = 64
 
 # The paper tells of those that reflect; the rest of its question-answer pairs does not.
 THE_PAPERS_REFLECTIONS = {**paper.REFLECTIONS, "none": paper.QA_PAIRS - sum(paper.REFLECTIONS.values())}
+
+
+Bars = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,17 +38,18 @@ class Panel:
     """Bars of counts, the first one on top; `paper` holds the paper's own counts of the same things."""
 
     title: str
-    counts: Mapping[str, int]
-    paper: Mapping[str, int] | None = None
+    counts: Bars
+    paper: Bars = ()
 
 
 def draw_counts(manifest: Manifest) -> bytes | None:
     """Return the plot of a dataset as a PNG, or None where nothing that is plotted was counted."""
     shown = [panel for make in PANELS.get(manifest.dataset, ()) if (panel := make(manifest)) is not None]
-    return draw_panels(shown) if shown else None
+    return draw_panels(tuple(shown)) if shown else None
 
 
-def draw_panels(panels: Sequence[Panel]) -> bytes:
+@lru_cache(KEPT_PLOTS)
+def draw_panels(panels: tuple[Panel, ...]) -> bytes:
     """Return panels side by side as a PNG: a bar for each count, a mark for the paper's share."""
     bars = max(len(panel.counts) for panel in panels)
     width = min(MOST_PX, PANEL_PX * len(panels) + 160)
@@ -57,19 +64,20 @@ def draw_panels(panels: Sequence[Panel]) -> bytes:
 
 
 def _paint(axes: "Axes", panel: Panel, bars: int) -> None:
-    total, in_paper = sum(panel.counts.values()), sum((panel.paper or {}).values())
-    shares = [count / max(1, total) for count in panel.counts.values()]
-    reach = max([0.01, *shares, *(count / in_paper for count in (panel.paper or {}).values())])
+    total, in_paper = (sum(count for _, count in bars_of) for bars_of in (panel.counts, panel.paper))
+    shares = [count / max(1, total) for _, count in panel.counts]
+    papers = {name: count / in_paper for name, count in panel.paper}
+    reach = max([0.01, *shares, *papers.values()])
     places = range(len(shares))
     axes.barh(places, shares, 0.66, color=plotting.BLUE)
-    for place, (name, count) in enumerate(panel.counts.items()):
-        theirs = panel.paper.get(name, 0) / in_paper if panel.paper else 0.0
+    for place, (name, count) in enumerate(panel.counts):
+        theirs = papers.get(name, 0.0)
         if panel.paper:
             axes.plot([theirs, theirs], [place - 0.42, place + 0.42], color=plotting.ORANGE, linewidth=2.5)
         told = f"{count:,} · {_percent(shares[place])}" if count else "0"
         plotting.write(axes, max(shares[place], theirs) + 0.03 * reach, place, told, color=plotting.GREY)
     plotting.tidy(axes, panel.title)
-    axes.set_yticks(places, [_label(name) for name in panel.counts], fontsize=plotting.TEXT_PT, parse_math=False)
+    axes.set_yticks(places, [_label(name) for name, _ in panel.counts], fontsize=plotting.TEXT_PT, parse_math=False)
     axes.set_xticks([])
     axes.spines["bottom"].set_visible(False)
     axes.set_xlim(0, 1.6 * reach)
@@ -107,7 +115,7 @@ def _turns(manifest: Manifest) -> Panel | None:
         if turns != name:
             counts[turns if turns in STEPS or int(turns) < 5 else "5 or more"] += count
     ordered = {name: counts[name] for name in sorted(counts)}
-    return Panel(title="Turns", counts=ordered, paper=paper.STEPS) if _covers(manifest, counts) else None
+    return _panel("Turns", ordered, paper.STEPS) if _covers(manifest, counts) else None
 
 
 def _calls(manifest: Manifest) -> Panel | None:
@@ -117,7 +125,7 @@ def _calls(manifest: Manifest) -> Panel | None:
     calls = {name.removesuffix(CALLED): count for name, count in manifest.census.items() if name.endswith(CALLED)}
     calls.pop(NOTHING_CALLED.removesuffix(CALLED), None)
     names = [*paper.CALLS, *sorted(calls.keys() - paper.CALLS.keys())]
-    return Panel(title="Calls", counts={name: calls.get(name, 0) for name in names}, paper=paper.CALLS)
+    return _panel("Calls", {name: calls.get(name, 0) for name in names}, paper.CALLS)
 
 
 def _reflections(manifest: Manifest) -> Panel | None:
@@ -125,7 +133,7 @@ def _reflections(manifest: Manifest) -> Panel | None:
     counts["none"] = manifest.census[f"no{REFLECTION}"]
     if not _covers(manifest, counts):
         return None
-    return Panel(title="Reflections", counts=counts, paper=THE_PAPERS_REFLECTIONS)
+    return _panel("Reflections", counts, THE_PAPERS_REFLECTIONS)
 
 
 def _largest(title: str, manifest: Manifest, counts: Counter[str]) -> Panel | None:
@@ -133,7 +141,11 @@ def _largest(title: str, manifest: Manifest, counts: Counter[str]) -> Panel | No
         return None
     shown = dict(counts.most_common(MOST_BARS))
     others = counts.total() - sum(shown.values())
-    return Panel(title=title, counts=shown | ({"others": others} if others else {}))
+    return _panel(title, shown | ({"others": others} if others else {}))
+
+
+def _panel(title: str, counts: Mapping[str, int], theirs: Mapping[str, int] | None = None) -> Panel:
+    return Panel(title=title, counts=tuple(counts.items()), paper=tuple((theirs or {}).items()))
 
 
 def _below(census: Counter[str], prefix: str) -> Counter[str]:

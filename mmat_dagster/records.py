@@ -1,8 +1,9 @@
 """Records to Arrow and back: the Arrow schema of a record is derived from its annotations."""
 
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ def arrow_schema(record: type) -> pa.Schema:
 def to_table(records: Sequence[Record], record: type[Record]) -> pa.Table:
     """Return `records` as a table of `arrow_schema(record)`, in order."""
     rows = _adapter(record).dump_python(list(records))
-    return pa.Table.from_pylist(rows, schema=arrow_schema(record))
+    return pa.Table.from_pylist(rows, schema=_schema(record))
 
 
 def from_table(table: pa.Table, record: type[Record]) -> list[Record]:
@@ -30,8 +31,13 @@ def from_table(table: pa.Table, record: type[Record]) -> list[Record]:
     return records
 
 
-def _adapter(record: type) -> TypeAdapter[Any]:
+def _make_adapter(record: type) -> TypeAdapter[Any]:
     return TypeAdapter(list[record])  # type: ignore[valid-type]
+
+
+# Both take longer to derive than a small table to write.
+_schema: Callable[[type], pa.Schema] = cache(arrow_schema)
+_adapter: Callable[[type], TypeAdapter[Any]] = cache(_make_adapter)
 
 
 def _arrow_fields(record: type) -> "list[pa.Field[pa.DataType]]":

@@ -6,9 +6,11 @@ Hopeless   3xx, 401, 402, 403, 404, no quota, settings that the model does not t
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import ssl
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import ClassVar
 
 import httpx2
@@ -132,6 +134,31 @@ class ChatServer:
     @cached_property
     def _secret(self) -> Secret:
         return Secret(self.key)
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Return whom to trust; to read that again for every client takes longer than a request."""
+    return httpx2.create_ssl_context()
+
+
+@asynccontextmanager
+async def open_server(base_url: str, model: str, key: str, timeout_s: float) -> AsyncIterator[ChatServer]:
+    """Yield the server at `base_url`; close its client in the end."""
+    # 0 is aiohttp's word for no limit; with None the SDK's transport leaves aiohttp at 100.
+    limits = httpx2.Limits(max_connections=0)
+    client = openai.AsyncOpenAI(
+        api_key=key or "none",  # the SDK wants one, local servers take any
+        base_url=base_url,
+        timeout=timeout_s,
+        max_retries=0,
+        # What is asked, images and all, goes to whom it is meant for and nowhere else.
+        http_client=openai.DefaultAioHttpClient(limits=limits, follow_redirects=False, verify=_certificates()),
+    )
+    try:
+        yield ChatServer(client=client, name=base_url, model=model, key=key, timeout_s=timeout_s)
+    finally:
+        await client.close()
 
 
 def causes(error: BaseException) -> Sequence[BaseException]:

@@ -10,16 +10,14 @@ The key goes into the Authorization header and nowhere else: what a server says 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import dagster as dg
-import httpx2
-import openai
 import orjson
 from pydantic import Field, PrivateAttr
 
@@ -46,11 +44,13 @@ from mmat_dagster.ledger.orders import HeldByBatch, StoredReply, Terms, Want
 from mmat_dagster.spending import BatchState, Forecast, Quote, Spending
 from resources.chat_asker import Asker
 from resources.chat_attempts import Patience
-from resources.chat_batches import BatchDesk
 from resources.chat_counts import Counts
-from resources.chat_http import ChatServer
-from resources.chat_lookup import look_up
 from resources.chat_preparing import Preparing
+
+# The SDK takes as long to import as Dagster, and whoever asks no model never needs it.
+if TYPE_CHECKING:
+    from resources.chat_batches import BatchDesk
+    from resources.chat_http import ChatServer
 
 OPENAI_URL = "https://api.openai.com/v1"
 LEDGER = "sqlite:///data/ledger.sqlite"
@@ -192,9 +192,9 @@ class GPT4o(dg.ConfigurableResource[ChatModel], ChatModel):
         ledger = open_ledger(self.ledger)
         try:
             self._counts.lose(ledger.lost)
-            async with self._client() as client:
-                asker = self._asker(client, ledger, label)
-                desk = self._desk(self._server(client), ledger)
+            async with self._server() as server:
+                asker = self._asker(server, ledger, label)
+                desk = self._desk(server, ledger)
                 if self.mode == "batch":
                     await desk.tend_or_fail()
                 self._askers[loop] = asker
@@ -227,8 +227,8 @@ class GPT4o(dg.ConfigurableResource[ChatModel], ChatModel):
         """Submit, poll and collect what is open at this server; return all its batches, the oldest first."""
         ledger = open_ledger(self.ledger)
         try:
-            async with self._client() as client:
-                return await self._desk(self._server(client), ledger).tend()
+            async with self._server() as server:
+                return await self._desk(server, ledger).tend()
         finally:
             close_ledger(self.ledger)
 
@@ -260,31 +260,18 @@ class GPT4o(dg.ConfigurableResource[ChatModel], ChatModel):
             messages = [replace(message, images=()) for message in messages]
         return ChatRequest(messages=tuple(messages), schema=schema, sample_number=sample_number)
 
-    @asynccontextmanager
-    async def _client(self) -> AsyncIterator[openai.AsyncOpenAI]:
-        # 0 is aiohttp's word for no limit; with None the SDK's transport leaves aiohttp at 100.
-        limits = httpx2.Limits(max_connections=0)
-        client = openai.AsyncOpenAI(
-            api_key=self.api_key.strip() or "none",  # the SDK wants one, local servers take any
-            base_url=self.base_url,
-            timeout=self.timeout_s,
-            max_retries=0,
-            # What is asked, images and all, goes to whom it is meant for and nowhere else.
-            http_client=openai.DefaultAioHttpClient(limits=limits, follow_redirects=False),
-        )
-        try:
-            yield client
-        finally:
-            await client.close()
+    def _server(self) -> "AbstractAsyncContextManager[ChatServer]":
+        from resources.chat_http import open_server  # noqa: PLC0415
 
-    def _asker(self, client: openai.AsyncOpenAI, ledger: Ledger, label: str) -> Asker:
+        return open_server(self.base_url, self.model, self.api_key.strip(), self.timeout_s)
+
+    def _asker(self, server: "ChatServer", ledger: Ledger, label: str) -> Asker:
         limits = Limits(
             name=f"{self.model} at {self.base_url.rstrip('/')}",
             requests_per_minute=self.requests_per_minute,
             tokens_per_minute=self.tokens_per_minute,
         )
         budget = Budget(run_usd=self.budget_usd_per_run, total_usd=self.budget_usd)
-        server = self._server(client)
         return Asker(
             server=server,
             ledger=ledger,
@@ -297,12 +284,9 @@ class GPT4o(dg.ConfigurableResource[ChatModel], ChatModel):
             canary=self._preparing.canary,
         )
 
-    def _server(self, client: openai.AsyncOpenAI) -> ChatServer:
-        return ChatServer(
-            client=client, name=self.base_url, model=self.model, key=self.api_key.strip(), timeout_s=self.timeout_s
-        )
+    def _desk(self, server: "ChatServer", ledger: Ledger) -> "BatchDesk":
+        from resources.chat_batches import BatchDesk  # noqa: PLC0415
 
-    def _desk(self, server: ChatServer, ledger: Ledger) -> BatchDesk:
         size = BatchSize(
             max_requests=self.batch_requests, max_bytes=int(self.batch_megabytes * 1e6), max_tries=self.max_retries
         )
@@ -342,7 +326,9 @@ class GPT4o(dg.ConfigurableResource[ChatModel], ChatModel):
         self._counts.waiting += 1
         raise ReplyPending
 
-    async def _look_up(self, server: ChatServer) -> None:
+    async def _look_up(self, server: "ChatServer") -> None:
+        from resources.chat_lookup import look_up  # noqa: PLC0415
+
         if not self.api_key and self.base_url.rstrip("/") == OPENAI_URL:
             raise TeacherUnavailable("OpenAI needs a key: export OPENAI_API_KEY, or set `base_url` to your own server")
         if self.check_model:

@@ -22,6 +22,9 @@ from typing import Any
 import pandas as pd  # noqa: F401
 import pytest
 
+# The chat model's SDK is imported by the first request; every job would do that again.
+import resources.chat_batches
+import resources.chat_lookup  # noqa: F401
 from mmat_dagster.spending import Spending
 from tests.teaching import Job, do
 

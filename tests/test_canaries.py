@@ -14,6 +14,7 @@ from urllib.parse import quote
 import pyarrow.parquet as pq
 import pytest
 
+from tests import instances
 from tests.echoing_server import echoing
 from tests.layouts import write_tabmwp
 
@@ -27,7 +28,7 @@ DATABASE = f"postgresql://teacher:{quote(SECRETS['OPENAI_API_KEY'], safe='')}@12
 
 def run(folder: Path, **variables: str) -> "subprocess.CompletedProcess[bytes]":
     """Materialize an audit of four problems in a process of its own; all that it leaves is below `folder`."""
-    (folder / "home").mkdir()
+    instances.begin_history(folder / "home")
     write_tabmwp(folder / "sources", 4)
     return subprocess.run(
         [sys.executable, "-m", "mmat_dagster", "materialize", "dialogue_audit", "--source", "tabmwp"],
@@ -41,6 +42,7 @@ def run(folder: Path, **variables: str) -> "subprocess.CompletedProcess[bytes]":
             "HOME": str(folder / "home"),
             "MMAT_SOURCES": str(folder / "sources"),
             "MMAT_STORE": str(folder / "store"),
+            "MMAT_WORKERS": "1",
             "MMAT_TEACHER": "gpt4o",
             "MMAT_MODEL": "scripted",
             "MMAT_JUDGE": "judging",

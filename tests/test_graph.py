@@ -30,8 +30,14 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "sources"
 
 
 def materialize(instance: dg.DagsterInstance, variables: dict[str, str], **options: Any) -> dg.ExecuteInProcessResult:
-    resources = DEPLOYMENTS["local"](read_environment(variables))
+    resources = DEPLOYMENTS["local"](read_environment({"MMAT_WORKERS": "1", **variables}))
     return dg.materialize([*ASSETS, *CHECKS], instance=instance, resources=resources, raise_on_error=False, **options)
+
+
+def check_success(result: dg.ExecuteInProcessResult) -> None:
+    """Say that a run has succeeded, or else why it has not."""
+    failures = [str(event.event_specific_data) for event in result.all_events if event.is_failure]
+    assert result.success, failures
 
 
 def read(store: Path, dataset: DatasetName, source: SourceName) -> list[Any]:
@@ -54,7 +60,7 @@ def test_the_whole_graph_runs_offline_on_all_five_sources(instance: dg.DagsterIn
         "MMAT_BENCHMARKS": str(tmp_path / "sources" / "benchmarks"),
     }
     result = materialize(instance, variables, tags=RANGE)
-    assert result.success
+    check_success(result)
     assert all(check.passed for check in result.get_asset_check_evaluations())
     for source in get_args(SourceName):
         samples = [sample.id for sample in read(tmp_path / "store", "source_qa", source)]
@@ -134,7 +140,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Cha
         for name, value in taught_by(server, folder).items():
             environment.setenv(name, value)
         with instances.local_instance(folder) as instance:
-            assert materialize(instance, taught_by(server, folder), partition_key="tabmwp").success
+            check_success(materialize(instance, taught_by(server, folder), partition_key="tabmwp"))
         yield folder, server
 
 
@@ -171,7 +177,7 @@ def test_what_was_asked_once_is_never_asked_again_whatever_is_built_anew(taught:
     asked, before = len(server.received), read(folder / "store", "orr_dialogues", "tabmwp")
     shutil.rmtree(folder / "store")
     with instances.local_instance(folder) as instance:
-        assert materialize(instance, taught_by(server, folder), partition_key="tabmwp").success
+        check_success(materialize(instance, taught_by(server, folder), partition_key="tabmwp"))
     assert read(folder / "store", "orr_dialogues", "tabmwp") == before
     assert (len(server.received), server.lookups) == (asked, 2)
 

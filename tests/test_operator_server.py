@@ -25,6 +25,9 @@ BOUNDARY = "frontier"
 FORM = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
 PIXELS = picture()
 
+# Each request by a connection of its own, as from a client of its own, which would read all certificates first.
+CLIENT = httpx2.Client(trust_env=False, limits=httpx2.Limits(max_keepalive_connections=0))
+
 measuring = Measuring()
 
 
@@ -40,7 +43,7 @@ def url() -> Iterator[str]:
 
 
 def post(url: str, image: bytes = PIXELS, name: str = "measure", **more: Any) -> httpx2.Response:
-    return httpx2.post(f"{url}/v1/operators/{name}", files={"image": ("x.gif", image)}, timeout=20.0, **more)
+    return CLIENT.post(f"{url}/v1/operators/{name}", files={"image": ("x.gif", image)}, timeout=20.0, **more)
 
 
 def post_form(url: str, *parts: str | bytes) -> httpx2.Response:
@@ -48,7 +51,7 @@ def post_form(url: str, *parts: str | bytes) -> httpx2.Response:
     raw = [part if isinstance(part, bytes) else part.encode() for part in parts]
     body = b"".join(b"--" + BOUNDARY.encode() + b"\r\n" + part + b"\r\n" for part in raw)
     body += f"--{BOUNDARY}--\r\n".encode()
-    return httpx2.post(f"{url}/v1/operators/measure", content=body, headers=FORM)
+    return CLIENT.post(f"{url}/v1/operators/measure", content=body, headers=FORM)
 
 
 def check_problem(response: httpx2.Response, status: int, code: str, message: str) -> None:
@@ -85,23 +88,23 @@ def test_parameters_may_be_left_out(url: str) -> None:
 
 
 def test_the_operators_are_listed(url: str) -> None:
-    listing = Listing.model_validate_json(httpx2.get(f"{url}/v1/operators").content)
+    listing = Listing.model_validate_json(CLIENT.get(f"{url}/v1/operators").content)
     assert [(each.name, each.purpose, each.version) for each in listing.operators] == [
         ("measure", "tells how large the image is", "measure 1"),
         ("speak", "says what it was told to say", "speak 1"),
     ]
-    assert httpx2.get(f"{url}/healthz").json() == {"status": "ok"}
+    assert CLIENT.get(f"{url}/healthz").json() == {"status": "ok"}
 
 
 def test_the_openapi_document_tells_every_response_and_loads_nothing_from_elsewhere(url: str) -> None:
-    document = httpx2.get(f"{url}/openapi.json").json()
+    document = CLIENT.get(f"{url}/openapi.json").json()
     operation = document["paths"]["/v1/operators/{name}"]["post"]
     assert sorted(operation["responses"]) == "200 400 404 408 413 415 421 422 500 503".split()
     form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert form["required"] == ["image"]
     assert form["properties"]["parameters"]["additionalProperties"] is False
     assert "HTTPValidationError" not in json.dumps(document)
-    assert [httpx2.get(f"{url}/{page}").status_code for page in ("docs", "redoc")] == [404, 404]
+    assert [CLIENT.get(f"{url}/{page}").status_code for page in ("docs", "redoc")] == [404, 404]
 
 
 def test_an_operator_that_fails_at_an_image_says_why(url: str) -> None:
@@ -114,9 +117,9 @@ def test_an_unknown_operator_is_told_from_those_that_there_are(url: str) -> None
 
 
 def test_paths_and_methods_that_there_are_not_get_the_same_kind_of_answer(url: str) -> None:
-    check_problem(httpx2.get(f"{url}/v2"), 404, "unknown", "Not Found")
-    check_problem(httpx2.get(f"{url}/v1/operators/"), 404, "unknown", "Not Found")
-    response = httpx2.put(f"{url}/v1/operators/measure")
+    check_problem(CLIENT.get(f"{url}/v2"), 404, "unknown", "Not Found")
+    check_problem(CLIENT.get(f"{url}/v1/operators/"), 404, "unknown", "Not Found")
+    response = CLIENT.put(f"{url}/v1/operators/measure")
     check_problem(response, 405, "method_not_allowed", "Method Not Allowed")
     assert response.headers["allow"] == "POST"
 
@@ -177,7 +180,7 @@ def test_forms_of_other_parts_are_refused(url: str, parts: Sequence[str | bytes]
 @pytest.mark.parametrize("body", [b"", PIXELS, b"--frontier\r\n", b"--frontier--", b"image=x&parameters=%7B%7D"])
 def test_bodies_that_are_no_form_are_refused(url: str, headers: dict[str, str], body: bytes) -> None:
     told = {name.encode(): value.encode("latin-1") for name, value in headers.items()}
-    check_problem(httpx2.post(f"{url}/v1/operators/measure", content=body, headers=told), 400, "malformed", ".")
+    check_problem(CLIENT.post(f"{url}/v1/operators/measure", content=body, headers=told), 400, "malformed", ".")
 
 
 @pytest.mark.parametrize(
@@ -190,7 +193,7 @@ def test_bodies_that_are_no_form_are_refused(url: str, headers: dict[str, str], 
     ],
 )
 def test_a_form_that_ends_too_soon_is_refused(url: str, body: bytes) -> None:
-    response = httpx2.post(f"{url}/v1/operators/measure", content=body, headers=FORM)
+    response = CLIENT.post(f"{url}/v1/operators/measure", content=body, headers=FORM)
     check_problem(response, 400, "malformed", "not finished")
 
 
@@ -252,7 +255,7 @@ def test_a_body_of_unknown_length_is_counted_while_it_comes_in(url: str) -> None
         for _ in range(200):
             yield b"x" * 100_000
 
-    response = httpx2.post(f"{url}/v1/operators/measure", content=endless(), headers=FORM, timeout=20.0)
+    response = CLIENT.post(f"{url}/v1/operators/measure", content=endless(), headers=FORM, timeout=20.0)
     check_problem(response, 413, "too_large", "longer than 200,000 bytes")
 
 
@@ -263,7 +266,7 @@ def test_parameters_alone_cannot_fill_the_memory() -> None:
 
 
 def host_answers(url: str, host: str) -> int:
-    return httpx2.get(f"{url}/healthz", headers={"Host": host}).status_code
+    return CLIENT.get(f"{url}/healthz", headers={"Host": host}).status_code
 
 
 def test_only_hosts_that_are_allowed_are_answered(url: str) -> None:
@@ -299,10 +302,10 @@ def test_a_token_is_asked_for_before_anything_else(caplog: pytest.LogCaptureFixt
             response = post(url, name="unknown", headers=headers)
             check_problem(response, 401, "unauthorized", "missing or wrong")
             assert response.headers["www-authenticate"] == "Bearer"
-            assert httpx2.get(f"{url}/v1/operators", headers=headers).status_code == 401
+            assert CLIENT.get(f"{url}/v1/operators", headers=headers).status_code == 401
         assert post(url, headers={"Authorization": f"Bearer {SECRET}"}).status_code == 200
-        assert httpx2.get(f"{url}/healthz").status_code == 200
-        document = httpx2.get(f"{url}/openapi.json").json()
+        assert CLIENT.get(f"{url}/healthz").status_code == 200
+        document = CLIENT.get(f"{url}/openapi.json").json()
     assert "401" in document["paths"]["/v1/operators"]["get"]["responses"]
     assert document["paths"]["/v1/operators"]["get"]["security"] == [{"HTTPBearer": []}]
     assert SECRET not in caplog.text + json.dumps(document)
@@ -315,7 +318,7 @@ def test_an_operator_that_is_unavailable_asks_to_come_back_later() -> None:
         check_problem(response, 503, "unavailable", "^the model does not load$")
         assert response.headers["retry-after"] == "10"
     with running(make_app(Unversioned(Sight(text="never")))) as url:
-        for response in (post(url, name="speak"), httpx2.get(f"{url}/v1/operators")):
+        for response in (post(url, name="speak"), CLIENT.get(f"{url}/v1/operators")):
             check_problem(response, 503, "unavailable", "^the model is not installed$")
 
 
@@ -374,7 +377,7 @@ def test_so_many_are_looked_at_at_once_some_wait_and_the_rest_come_back_later() 
         wait_until(lambda: is_full(url))
         check_problem(post(url, name="wait"), 503, "busy", "too many requests wait")
         assert post(url, name="wait").headers["retry-after"] == "1"
-        assert httpx2.get(f"{url}/healthz").status_code == 200
+        assert CLIENT.get(f"{url}/healthz").status_code == 200
         waiting.go.set()
         assert [answer.result().status_code for answer in answers] == [200] * places
         assert post(url, name="wait").status_code == 200
@@ -401,7 +404,7 @@ def test_who_hangs_up_in_the_middle_of_the_form_leaves_nothing_behind() -> None:
 
 def is_full(url: str) -> bool:
     """Say whether a request is turned away, before its form is looked into."""
-    return httpx2.post(f"{url}/v1/operators/wait").status_code == 503
+    return CLIENT.post(f"{url}/v1/operators/wait").status_code == 503
 
 
 def hang_up_when(url: str, is_time: Callable[[], bool], share: float = 1.0) -> None:

@@ -28,7 +28,6 @@ SPEAKERS = {
     "resources/chat_lookup.py": "the configured chat server",
     "resources/google_http.py": "the configured search",
     "resources/google_search.py": "the configured search",
-    "resources/gpt4o.py": "the configured chat server",
     "resources/hub.py": "the hub that releases are pushed to",
     "resources/model_listing.py": "the configured server of students",
     "resources/messengers.py": "Slack",

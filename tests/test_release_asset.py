@@ -1,6 +1,5 @@
 """The release as an asset: recorded with what it holds, pushed after it is whole, and failed with what to do."""
 
-import os
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from mmat_dagster.release.ledger import ReadOutlays
 from mmat_dagster.release.publishing import read_release
 from resources.hub import HuggingFaceHub
 from tests import instances
+from tests.commands import make_home, set_environment
 from tests.releasing import Shop, stock
 from tests.test_cli import call
 from tests.test_pipeline import pipeline
@@ -148,11 +148,13 @@ def test_a_token_is_never_shown() -> None:
 
 
 def test_the_command_makes_a_release_and_says_where(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith(("MMAT_", "OPENAI_", "DAGSTER", "HF_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("MMAT_STORE", str(shop.root / "store"))
-    monkeypatch.setenv("MMAT_SOURCES", str(shop.root / "sources"))
-    done = call("release", "--val-share", "0.3", folder=shop.root)
+    variables = {
+        "DAGSTER_HOME": str(make_home(shop.root)),
+        "MMAT_STORE": str(shop.root / "store"),
+        "MMAT_SOURCES": str(shop.root / "sources"),
+    }
+    set_environment(monkeypatch, variables)
+    done = call("release", "--val-share", "0.3")
     made = read_release(shop.store)
     assert (done.returncode, done.stderr) == (0, "")
     assert made is not None

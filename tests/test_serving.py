@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -153,13 +154,11 @@ def test_a_port_that_is_taken_and_packages_that_are_missing_are_told(
 ) -> None:
     monkeypatch.setattr(serving, "NEEDED", ("fastapi", "no_such_package"))
     assert complaint(capsys) == "error: no_such_package is not installed: pip install 'mmat-dagster[serve]'\n"
-    with serving_process() as process:
-        port = address_in(process)[1].rpartition(":")[2]
-        with serving_process("--port", port) as second:
-            _, errors = second.communicate(timeout=20)
-        assert re.fullmatch(
-            rf"error: 127\.0\.0\.1 port {port} cannot be listened at: Address already in use.*\n", errors
-        )
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with serving_process("--port", port) as process:
+            _, errors = process.communicate(timeout=60)
+    assert re.fullmatch(rf"error: 127\.0\.0\.1 port {port} cannot be listened at: Address already in use.*\n", errors)
 
 
 @pytest.mark.parametrize("arguments", [["--port", "65536"], ["--port", "-1"], ["--max-mb", "0"], ["--port", "http"]])

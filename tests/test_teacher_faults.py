@@ -20,15 +20,15 @@ from tests.teaching import Job, charged_in_batches, charged_in_chat, number_in, 
 pytestmark = pytest.mark.alone
 worker = teacher_worker.worker
 
-SAMPLES = 2000
+SAMPLES = 1000
 SAMPLES_IN_BATCHES = 300
 SAMPLES_WITHOUT_WORD = 40
 # Half a second passes after a 429 that does not say how long: these have a test of their own.
 NO_WORD: Fault = "429 without"
 FAULTS = Faults(
-    transport=0.05,
-    malformed=0.02,
-    permanent=0.005,
+    transport=0.1,
+    malformed=0.04,
+    permanent=0.01,
     only=tuple(fault for fault in (*TRANSPORT, *MALFORMED, *PERMANENT) if fault != NO_WORD),
     retry_after_s=0.01,
 )
@@ -41,7 +41,7 @@ REASONS: dict[Fault | None, str] = {
     "content policy": "teacher refused",
     "refusal": "teacher refused",
 }
-# Of the 7,500 requests of 2,000 samples; by chance there are about twice as many of each.
+# Of the 3,750 requests of 1,000 samples; by chance there are about twice as many of each.
 AT_LEAST = {"permanent": 10, "transport": 200, "repaired": 60}
 
 
@@ -71,7 +71,7 @@ def booked(account: Account) -> tuple[int, int, int]:
     return account.calls, account.prompt_tokens, account.completion_tokens
 
 
-def test_two_thousand_samples_end_once_each_and_no_reply_is_paid_twice(tmp_path: Path, worker: Worker) -> None:
+def test_a_thousand_samples_end_once_each_and_no_reply_is_paid_twice(tmp_path: Path, worker: Worker) -> None:
     with TeacherServer(BEHAVIOUR) as server:
         job = make_job(tmp_path, server, SAMPLES)
         spending = worker.do(job)

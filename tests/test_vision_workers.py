@@ -20,8 +20,6 @@ from mmat_dagster.tools import Failed, OperatorUnavailable, Sight
 from resources.vision_worker import ModelSpec, Task
 from resources.vision_workers import Handling, VisionWorkers, close_workers, open_workers, processes
 
-# What waits behind a worker's nap has to be there before the nap ends.
-pytestmark = pytest.mark.alone
 ROOT = Path(__file__).resolve().parents[1]
 # Has one worker look and the other one sleep, tells their process ids and waits for its end.
 LEAVES_WORKERS_BEHIND = """
@@ -71,6 +69,26 @@ def handling(spec: ModelSpec = OBEDIENT, batch_size: int = 1, timeout_s: float =
     return Handling(spec=spec, batch_size=batch_size, timeout_s=timeout_s)
 
 
+class Gate:
+    """Keeps workers busy until it is opened, so that what they are asked meanwhile waits together."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def hold(self, workers: VisionWorkers, number: int = 0) -> "Future[Sight | Failed]":
+        """Have a worker wait at the gate; return what it sees in the end."""
+        return workers.look(task(self._folder, f"gate {number}", f"await {self._folder / 'open'}"), handling())
+
+    def open(self) -> None:
+        """Let all go on."""
+        (self._folder / "open").touch()
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate(tmp_path)
+
+
 def seen(future: "Future[Sight | Failed]") -> Any:
     result = future.result(PATIENT_S)
     assert isinstance(result, Sight), result
@@ -102,10 +120,11 @@ def test_a_model_is_told_no_secret_of_the_run(tmp_path: Path, monkeypatch: pytes
         workers.close()
 
 
-def test_what_waits_is_looked_at_in_batches_of_one_model(single: VisionWorkers, tmp_path: Path) -> None:
-    first = single.look(task(tmp_path, "first", "sleep 0.3"), handling())
+def test_what_waits_is_looked_at_in_batches_of_one_model(single: VisionWorkers, gate: Gate, tmp_path: Path) -> None:
+    first = gate.hold(single)
     waiting = [single.look(task(tmp_path, f"{n}"), handling(batch_size=4)) for n in range(6)]
     others = [single.look(task(tmp_path, f"{n}"), handling(OTHER, batch_size=4)) for n in range(2)]
+    gate.open()
     assert seen(first)["at_once"] == 1
     assert [seen(future)["at_once"] for future in waiting] == [4, 4, 4, 4, 2, 2]
     assert [(seen(future)["at_once"], seen(future)["model"]) for future in others] == [(2, "other")] * 2
@@ -118,9 +137,12 @@ def test_an_image_that_two_models_look_at_is_decoded_once(single: VisionWorkers,
     assert seen(single.look(one, handling(OTHER)))["model"] == "other"
 
 
-def test_a_worker_goes_on_with_the_image_that_it_has_decoded(pair: VisionWorkers, tmp_path: Path) -> None:
+def test_a_worker_goes_on_with_the_image_that_it_has_decoded(pair: VisionWorkers, gate: Gate, tmp_path: Path) -> None:
+    held = [gate.hold(pair, number) for number in range(2)]
     images = [task(tmp_path, f"{n}", "sleep 0.05") for n in range(6)]
     futures = [(pair.look(each, handling()), pair.look(each, handling(OTHER))) for each in images]
+    gate.open()
+    assert all(seen(future) for future in held)
     same = [seen(one)["process"] == seen(other)["process"] for one, other in futures]
     assert sum(same) >= 4  # the two workers may begin with the same image
 
@@ -132,30 +154,35 @@ def test_an_image_that_has_changed_fails(single: VisionWorkers, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR\x00\x00"])
-def test_what_is_no_image_fails_beside_good_neighbours(single: VisionWorkers, tmp_path: Path, content: bytes) -> None:
-    blocker = single.look(task(tmp_path, "blocker", "sleep 0.1"), handling())
+def test_what_is_no_image_fails_beside_good_neighbours(
+    single: VisionWorkers, gate: Gate, tmp_path: Path, content: bytes
+) -> None:
+    blocker = gate.hold(single)
     broken = single.look(Task(image=content, sha256=sha256(content).hexdigest()), handling(batch_size=3))
     absent = single.look(Task(image=tmp_path / "absent.png", sha256=""), handling(batch_size=3))
     sound = single.look(task(tmp_path, "sound"), handling(batch_size=3))
+    gate.open()
     assert failure(broken)
     assert failure(absent) == "No such file or directory"
     assert seen(sound)["at_once"] == 1
     assert seen(blocker)
 
 
-def test_only_the_image_that_a_model_raises_at_fails(single: VisionWorkers, tmp_path: Path) -> None:
-    blocker = single.look(task(tmp_path, "blocker", "sleep 0.1"), handling())
+def test_only_the_image_that_a_model_raises_at_fails(single: VisionWorkers, gate: Gate, tmp_path: Path) -> None:
+    blocker = gate.hold(single)
     asked = ["", "raise", ""]
     futures = [single.look(task(tmp_path, f"{n}", each), handling(batch_size=3)) for n, each in enumerate(asked)]
+    gate.open()
     assert failure(futures[1]) == "RuntimeError: as you wish"
     assert [seen(futures[n])["at_once"] for n in (0, 2)] == [1, 1]
     assert seen(blocker)
 
 
-def test_only_the_image_that_kills_its_worker_twice_fails(single: VisionWorkers, tmp_path: Path) -> None:
-    blocker = single.look(task(tmp_path, "blocker", "sleep 0.1"), handling())
+def test_only_the_image_that_kills_its_worker_twice_fails(single: VisionWorkers, gate: Gate, tmp_path: Path) -> None:
+    blocker = gate.hold(single)
     asked = ["", "die", ""]
     futures = [single.look(task(tmp_path, f"{n}", each), handling(batch_size=3)) for n, each in enumerate(asked)]
+    gate.open()
     assert failure(futures[1]) == "its worker died, twice"
     assert seen(futures[0])["at_once"] == seen(futures[2])["at_once"] == 1
     assert seen(futures[0])["process"] != seen(blocker)["process"]
@@ -263,15 +290,18 @@ def test_who_waits_when_the_workers_are_ended_is_told(tmp_path: Path) -> None:
     assert set(multiprocessing.active_children()) == before
 
 
-def test_a_result_that_nobody_waits_for_any_more_is_in_nobodys_way(single: VisionWorkers, tmp_path: Path) -> None:
+def test_a_result_that_nobody_waits_for_any_more_is_in_nobodys_way(
+    single: VisionWorkers, gate: Gate, tmp_path: Path
+) -> None:
     async def give_up() -> None:
-        coming = asyncio.wrap_future(single.look(task(tmp_path, "slow", "sleep 0.3"), handling()))
+        coming = asyncio.wrap_future(gate.hold(single))
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.shield(coming), 0.05)
 
     asyncio.run(give_up())
     cancelled = single.look(task(tmp_path, "waits"), handling())
     cancelled.cancel()
+    gate.open()
     assert seen(single.look(task(tmp_path, "sound"), handling()))
 
 

@@ -53,10 +53,13 @@ class Deadly(Unloadable):
 
 
 def obey(question: str) -> None:
-    """Carry out `sleep 3`, `die`, `die once at FILE` or `raise`."""
+    """Carry out `sleep 3`, `await FILE`, `die`, `die once at FILE` or `raise`."""
     order, _, argument = question.partition(" ")
     if order == "sleep":
         time.sleep(float(argument))
+    if order == "await":
+        while not Path(argument).exists():
+            time.sleep(0.01)
     if order == "raise":
         raise RuntimeError("as you wish")
     if order == "die":
