@@ -19,7 +19,7 @@ from bench.faults_rows import Row, room, spread, wait_for
 from mmat_dagster.tools import Failed, Sight
 from mmat_dagster.training.spec import RESULT, read_metrics
 from resources.vision_worker import ModelSpec, Task
-from resources.vision_workers import Handling, VisionWorkers
+from resources.vision_workers import Handling, VisionWorkers, processes
 from tests.learnable import HYPER, learnable_run, put_run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,7 +32,7 @@ STEPS, TRAINING_KILLS, SAVED_EVERY = 40, 5, 4
 def measure_operators() -> Iterator[Row]:
     """Yield the row of an operator's worker processes, killed one after the other while they look at images."""
     with room() as folder:
-        workers = VisionWorkers(2)
+        workers = VisionWorkers(processes(2))
         try:
             handling = Handling(spec=ModelSpec(path="tests.vision_models:Obedient"), batch_size=AT_ONCE, timeout_s=60.0)
             seen = [workers.look(_task(folder, number), handling) for number in range(IMAGES)]
