@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EVERYWHERE = serving.EVERY_ADDRESS[0]
 TOKEN = "t0ken-that-nobody-may-see"
 
-# Serves fakes; tells when they are opened and closed.
+# Serves fakes; tells when one that waits is asked, and when they are closed.
 COMMAND = """
 import sys, threading
 from contextlib import contextmanager
@@ -36,9 +35,14 @@ from mmat_dagster.operators.looking import look_anew
 from resources import open_operators
 from tests.operator_peers import Measuring, Waiting
 
+class Telling(Waiting):
+    async def look(self, looks):
+        print("asked", flush=True)
+        return await super().look(looks)
+
 @contextmanager
 def served_operators(environment, names):
-    known = {"measure": Measuring(), "wait": Waiting()}
+    known = {"measure": Measuring(), "wait": Telling()}
     threading.Timer(2.0, known["wait"].go.set).start()
     yield open_operators.OpenOperators(operators={name: known[name] for name in names or known}, look=look_anew)
     print("closed", flush=True)
@@ -81,14 +85,15 @@ def test_operators_are_served_until_a_signal_and_closed_then(number: signal.Sign
         assert httpx2.get(f"{url}/v1/operators").status_code == 401
         process.send_signal(number)
         out, errors = process.communicate(timeout=20)
-    assert (out, errors, process.returncode) == ("closed\n", "", 0)
+    assert (out, errors, process.returncode) == ("asked\nclosed\n", "", 0)
 
 
 def test_what_is_looked_at_when_the_signal_comes_is_answered() -> None:
     with serving_process() as process, ThreadPoolExecutor(1) as client:
         url = f"{address_in(process)[1]}/v1/operators/wait"
         answer = client.submit(httpx2.post, url, files={"image": ("a.png", picture())}, timeout=20)
-        time.sleep(0.5)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "asked\n"
         process.terminate()
         assert answer.result().json()["text"] == "waited"
         assert process.wait(20) == 0
