@@ -16,7 +16,7 @@ echo "side by side: $$(test $$many = 0 && echo passed || echo FAILED), alone: $$
 test $$many = 0 && test $$alone = 0
 endef
 
-.PHONY: demo dev test check lint format setup vision train bench audit constraints lowest clean
+.PHONY: demo dev test check lint format setup vision train ray bench audit constraints lowest clean
 
 demo: $(VENV)/.core  ## build the sample corpus and materialize RR and ORR dialogues of all five sources
 	@echo "Materializing RR and ORR dialogues of five sources (about a minute on 2 cores) ..."
@@ -53,6 +53,8 @@ vision: $(VENV)/.vision  ## torch and transformers too, for open-vocabulary boxe
 
 train: $(VENV)/.train  ## what trains students and reads releases back, and their tests
 
+ray: $(VENV)/.ray  ## Ray, and the tests of fan-out and of trainings on a cluster
+
 bench: $(VENV)/.dev  ## measurements, by hand
 	$(BIN)/python bench/stages.py
 	$(BIN)/python -m bench.sources
@@ -71,7 +73,7 @@ audit:  ## bandit over the code, and known vulnerabilities of the pinned version
 
 constraints:  ## write constraints.txt anew from the newest versions that pyproject.toml allows
 	rm -rf .venv-newest && $(PYTHON) -m venv .venv-newest
-	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,aws,vision,train,smollm2,release]'
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,aws,vision,train,smollm2,release,ray]'
 	head -2 constraints.txt > constraints.new
 	.venv-newest/bin/python -m pip freeze --exclude-editable >> constraints.new
 	mv constraints.new constraints.txt && rm -rf .venv-newest
@@ -103,4 +105,8 @@ $(VENV)/.vision: $(VENV)/.dev
 
 $(VENV)/.train: $(VENV)/.vision
 	$(INSTALL) --editable '.[dev,aws,vision,train,smollm2,release]' --constraint constraints.txt
+	@touch $@
+
+$(VENV)/.ray: $(VENV)/.train
+	$(INSTALL) --editable '.[dev,aws,vision,train,smollm2,release,ray]' --constraint constraints.txt
 	@touch $@

@@ -28,6 +28,7 @@ FAULTS: Mapping[str, str] = {
     "disk": "bench.faults_store:measure_disk",
     "damage": "bench.faults_store:measure_damage",
     "operators": "bench.faults_workers:measure_operators",
+    "ray": "bench.faults_ray:measure_ray",
     "training": "bench.faults_workers:measure_training",
 }
 

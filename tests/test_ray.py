@@ -155,6 +155,8 @@ def test_a_run_is_a_job_of_the_cluster_by_dagster_rays_launcher(
             "DAGSTER_HOME": str(home),
             "MMAT_LEDGER": ledger,
         }
+        # The cluster's machines have the programs of this environment.
+        variables["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
         with ray_cluster.running(ledger, include_dashboard=True) as nodes:
