@@ -11,6 +11,8 @@ from pydantic import TypeAdapter
 
 Record = TypeVar("Record")
 
+# So many records are Python's dictionaries at a time, which take several times their room.
+AT_ONCE = 250
 _SCALARS: dict[type, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 
 
@@ -21,14 +23,17 @@ def arrow_schema(record: type) -> pa.Schema:
 
 def to_table(records: Sequence[Record], record: type[Record]) -> pa.Table:
     """Return `records` as a table of `arrow_schema(record)`, in order."""
-    rows = _adapter(record).dump_python(list(records))
-    return pa.Table.from_pylist(rows, schema=_schema(record))
+    adapter, schema = _adapter(record), _schema(record)
+    some = [records[start : start + AT_ONCE] for start in range(0, len(records), AT_ONCE)] or [()]
+    tables = [pa.Table.from_pylist(adapter.dump_python([*each]), schema=schema) for each in some]
+    # In one piece: how a table is cut shows in the bytes of its file.
+    return pa.concat_tables(tables).combine_chunks()
 
 
 def from_table(table: pa.Table, record: type[Record]) -> list[Record]:
     """Return the records of a table, in order; raise pydantic.ValidationError where a row is not one."""
-    records: list[Record] = _adapter(record).validate_python(table.to_pylist())
-    return records
+    adapter = _adapter(record)
+    return [each for some in table.to_batches(AT_ONCE) for each in adapter.validate_python(some.to_pylist())]
 
 
 def _make_adapter(record: type) -> TypeAdapter[Any]:

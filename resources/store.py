@@ -133,7 +133,8 @@ class LocalStore(dg.ConfigurableResource[Store], Store):
     @contextmanager
     def _writable(self, key: str, *, is_forced: bool = True) -> Iterator[BinaryIO]:
         """Open a temporary file that is at `key` when the block ends without an error, and gone otherwise."""
-        with self._telling(), self._beside(self._path(key)) as temporary, temporary.open("wb") as file:
+        path = self._path(key)
+        with self._telling(), self._beside(path) as temporary, temporary.open("wb") as file:
             yield file
             file.flush()
             if is_forced:

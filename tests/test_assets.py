@@ -226,7 +226,8 @@ def failed_after(instance: dg.DagsterInstance, work: Pipeline, spoil: Callable[[
     assert manifest is not None
     key = f"rr_dialogues/tabmwp/{manifest.parts[0].name}"
     first, *rest = parts.read_part(work.store, "rr_dialogues/tabmwp", manifest.parts[0].name, Dialogue)
-    parts.write_part(work.store, key, [spoil(first), *rest], [], Dialogue, {})
+    part = parts.write_part(work.store, key, [spoil(first), *rest], [], Dialogue, manifest.parts[0].census)
+    parts.publish(work.store, replace(manifest, parts=(part, *manifest.parts[1:])))
     result = run(instance, work, "rr_dialogues", partition_key="tabmwp")
     return {name for name, passed in checks(result).items() if not passed}
 

@@ -49,7 +49,9 @@ def spoil(work: Pipeline, source: SourceName, damage: Spoil) -> None:
     assert manifest is not None
     name, folder = manifest.parts[0].name, parts.folder("rr_dialogues", source)
     first, *rest = parts.read_part(work.store, folder, name, Dialogue)
-    parts.write_part(work.store, f"{folder}/{name}", [damage(first), *rest], [], Dialogue, {})
+    records, census = [damage(first), *rest], manifest.parts[0].census
+    part = parts.write_part(work.store, f"{folder}/{name}", records, [], Dialogue, census)
+    parts.publish(work.store, replace(manifest, parts=(part, *manifest.parts[1:])))
 
 
 def evaluations(result: dg.ExecuteInProcessResult, name: str) -> dict[str | None, dg.AssetCheckEvaluation]:

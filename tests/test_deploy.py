@@ -27,6 +27,7 @@ from mmat_dagster.environment import DEPLOYMENTS
 from mmat_dagster.schema import SourceName
 from resources.store import LocalStore
 from tests import postgres
+from tests.layouts import write_tabmwp
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
@@ -39,6 +40,12 @@ mutation Go($params: ExecutionParams!) {
   launchRun(executionParams: $params) {
     __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
   }
+}
+"""
+ORIGIN = {"repositoryLocationName": "mmat_dagster", "repositoryName": "__repository__"}
+SWITCH_ON = """
+mutation ($sensor: SensorSelector!) {
+  startSensor(sensorSelector: $sensor) { __typename ... on PythonError { message } }
 }
 """
 AGAIN = """
@@ -170,26 +177,25 @@ def process_of(instance: dg.DagsterInstance, run_id: str) -> int | None:
     return None
 
 
-@pytest.mark.long
-def test_the_five_sources_are_built_on_postgresql_though_two_of_their_runs_are_killed(
-    postgres_url: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runs_url = sa.make_url(postgres.fresh_database(request.config)).set(drivername="postgresql+psycopg2")
-    home, web, code = tmp_path / "home", free_port(), free_port()
+@contextmanager
+def deployment(folder: Path, runs: str, ledger: str, **further: str) -> Iterator[str]:
+    """Run the compose file's own commands on this machine, all on loopback; give the webserver's port."""
+    home, web, code = folder / "home", free_port(), free_port()
     home.mkdir()
-    settings = (DEPLOY / "local" / "dagster.yaml").read_text().replace("/var/lib/mmat", str(tmp_path))
+    settings = (DEPLOY / "local" / "dagster.yaml").read_text().replace("/var/lib/mmat", str(folder))
     assert MONITORING in settings
     settings = settings.replace(MONITORING, "poll_interval_seconds: 3")
     (home / "dagster.yaml").write_text(settings.replace("max_concurrent_runs: 2", "max_concurrent_runs: 5"))
     workspace = (DEPLOY / "workspace.yaml").read_text().replace("host: code", "host: 127.0.0.1")
-    (tmp_path / "workspace.yaml").write_text(workspace.replace("4000", code))
+    (folder / "workspace.yaml").write_text(workspace.replace("4000", code))
     variables = {
         "DAGSTER_HOME": str(home),
-        "MMAT_DAGSTER_DB": runs_url.render_as_string(hide_password=False),
-        "MMAT_LEDGER": postgres_url,
-        "MMAT_STORE": str(tmp_path / "store"),
+        "MMAT_DAGSTER_DB": runs,
+        "MMAT_LEDGER": ledger,
+        "MMAT_STORE": str(folder / "store"),
         "MMAT_WORKERS": "1",
         "OMP_NUM_THREADS": "1",
+        **further,
     }
     words = {
         "0.0.0.0": "127.0.0.1",  # noqa: S104
@@ -197,18 +203,32 @@ def test_the_five_sources_are_built_on_postgresql_though_two_of_their_runs_are_k
         "3000": web,
         "deploy/workspace.yaml": "workspace.yaml",
     }
-    monkeypatch.setenv("DAGSTER_HOME", str(home))
-    monkeypatch.setenv("MMAT_DAGSTER_DB", variables["MMAT_DAGSTER_DB"])
-    with ExitStack() as services:
-        services.enter_context(started("code", tmp_path, variables, words))
+    with ExitStack() as services, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(home))
+        patch.setenv("MMAT_DAGSTER_DB", runs)
+        services.enter_context(started("code", folder, variables, words))
         wait(lambda: is_listening(code), UP_S, "the code server")
-        services.enter_context(started("webserver", tmp_path, variables, words))
-        services.enter_context(started("daemon", tmp_path, variables, words))
+        services.enter_context(started("webserver", folder, variables, words))
+        services.enter_context(started("daemon", folder, variables, words))
         wait(lambda: ask(web, "{ version }"), UP_S, "the webserver")
-        origin = {"repositoryLocationName": "mmat_dagster", "repositoryName": "__repository__"}
+        yield web
+
+
+@pytest.fixture
+def runs_url(request: pytest.FixtureRequest) -> str:
+    """Return the URL of a new database for Dagster's runs."""
+    url = sa.make_url(postgres.fresh_database(request.config)).set(drivername="postgresql+psycopg2")
+    return url.render_as_string(hide_password=False)
+
+
+@pytest.mark.long
+def test_the_five_sources_are_built_on_postgresql_though_two_of_their_runs_are_killed(
+    postgres_url: str, runs_url: str, tmp_path: Path
+) -> None:
+    with deployment(tmp_path, runs_url, postgres_url) as web:
         for source in SOURCES:
             tags = {"tags": [{"key": "dagster/partition", "value": source}]}
-            params = {"selector": {**origin, "jobName": "data"}, "executionMetadata": tags, "runConfigData": {}}
+            params = {"selector": {**ORIGIN, "jobName": "data"}, "executionMetadata": tags, "runConfigData": {}}
             launched = ask(web, LAUNCH, params=params)["launchRun"]
             assert launched["__typename"] == "LaunchRunSuccess", launched
         with dg.DagsterInstance.get() as instance:
@@ -222,6 +242,27 @@ def test_the_five_sources_are_built_on_postgresql_though_two_of_their_runs_are_k
             runs = wait(lambda: ended(instance, len(SOURCES) + 2), RUNS_S, "the two runs")
             assert sum(run.status is dg.DagsterRunStatus.SUCCESS for run in runs) == len(SOURCES)
     assert counts(tmp_path / "store") == counts_of_one_go(tmp_path)
+
+
+@pytest.mark.long
+def test_the_daemon_rebuilds_a_source_whose_folder_has_changed_and_no_other(
+    postgres_url: str, runs_url: str, tmp_path: Path
+) -> None:
+    sources, store = tmp_path / "sources", LocalStore(root=str(tmp_path / "store"))
+    write_tabmwp(sources, 3)
+    settled = {"MMAT_SOURCES": str(sources), "MMAT_SETTLE_MINUTES": "0.05"}
+    with deployment(tmp_path, runs_url, postgres_url, **settled) as web:
+        switched = ask(web, SWITCH_ON, sensor={**ORIGIN, "sensorName": "changed_sources"})["startSensor"]
+        assert switched["__typename"] == "Sensor", switched
+        with dg.DagsterInstance.get() as instance:
+            for rows, runs in ((3, 1), (5, 2)):
+                write_tabmwp(sources, rows)
+                asked = wait(lambda runs=runs: ended(instance, runs), RUNS_S, "the run that is asked for")
+                assert {run.status for run in asked} == {dg.DagsterRunStatus.SUCCESS}
+                assert {run.tags["dagster/partition"] for run in asked} == {"tabmwp"}
+                manifest = parts.read_manifest(store, "orr_dialogues", "tabmwp")
+                assert manifest is not None
+                assert manifest.rows == rows
 
 
 def kill_two(instance: dg.DagsterInstance) -> list[str]:

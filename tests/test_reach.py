@@ -15,7 +15,7 @@ FILES = {
 NETWORK = (
     *("aiohttp", "httpx", "httpx2", "requests", "urllib3", "urllib.request", "http", "ftplib", "smtplib", "xmlrpc"),
     *("openai", "huggingface_hub", "boto3", "botocore", "s3fs", "fsspec", "websockets", "pyarrow.fs", "dagster_aws"),
-    *("dagster_slack", "slack_sdk"),
+    *("dagster_slack", "slack_sdk", "ray", "dagster_ray"),
 )
 # Who may speak to others, and to whom: a new line here is a new way out, and belongs into SECURITY.md.
 SPEAKERS = {
@@ -26,14 +26,20 @@ SPEAKERS = {
     "resources/chat_calls.py": "the configured chat server",
     "resources/chat_http.py": "the configured chat server",
     "resources/chat_lookup.py": "the configured chat server",
+    "resources/ecs_training_executor.py": "the configured cluster of AWS ECS",
     "resources/google_http.py": "the configured search",
     "resources/google_search.py": "the configured search",
     "resources/hub.py": "the hub that releases are pushed to",
+    "resources/kept_training.py": "the store",
     "resources/model_listing.py": "the configured server of students",
     "resources/messengers.py": "Slack",
     "resources/operator_http.py": "the configured server of operators",
+    "resources/ray_parts.py": "the configured Ray cluster",
+    "resources/ray_training_executor.py": "the configured Ray cluster",
+    "resources/ray_vision.py": "the configured Ray cluster",
     "resources/s3_store.py": "the store",
     "resources/stores.py": "the store",
+    "resources/training_machine.py": "the store",
 }
 # What makes code out of data.
 UNPICKLING = ("pickle", "_pickle", "cPickle", "shelve", "marshal", "dill", "cloudpickle", "joblib")
