@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -257,7 +258,7 @@ def test_the_daemon_rebuilds_a_source_whose_folder_has_changed_and_no_other(
         with dg.DagsterInstance.get() as instance:
             for rows, runs in ((3, 1), (5, 2)):
                 write_tabmwp(sources, rows)
-                asked = wait(lambda runs=runs: ended(instance, runs), RUNS_S, "the run that is asked for")
+                asked = wait(partial(ended, instance, runs), RUNS_S, "the run that is asked for")
                 assert {run.status for run in asked} == {dg.DagsterRunStatus.SUCCESS}
                 assert {run.tags["dagster/partition"] for run in asked} == {"tabmwp"}
                 manifest = parts.read_manifest(store, "orr_dialogues", "tabmwp")
