@@ -27,8 +27,9 @@ worker = teacher_worker.worker
 SAMPLES = range(1, 101)
 KILLS = 10
 CONCURRENCY = 16
-# How long a moment is waited for; it may not come any more.
-PATIENCE_S = 0.8
+# How long a moment is waited for; it may not come any more. A process that is slow to begin is given more from kill to
+# kill, or it would be killed for ever before it has done anything.
+PATIENCE_S, MORE = 0.8, 1.08
 GLANCE_S = 0.001
 CHAT = Behaviour(delay_s=0.06)
 BATCH = Behaviour(batch_delay_s=0.1, drop_batch_replies=2)
@@ -118,7 +119,7 @@ def kill_until_done(
     """Do a job, killed again and again; return how often it was killed before it had ended."""
     for kills in count():
         worker.begin(job)
-        wait_for(dice.choice(moments)(server, dice))
+        wait_for(dice.choice(moments)(server, dice), PATIENCE_S * MORE**kills)
         worker.kill()
         ended = worker.end()
         if not ended.is_killed:
@@ -127,9 +128,9 @@ def kill_until_done(
     raise AssertionError
 
 
-def wait_for(has_come: Callable[[], bool]) -> None:
+def wait_for(has_come: Callable[[], bool], patience_s: float) -> None:
     """Wait until a moment has come, but not for ever."""
-    end = time.monotonic() + PATIENCE_S
+    end = time.monotonic() + patience_s
     while not has_come() and time.monotonic() < end:
         time.sleep(GLANCE_S)
 
