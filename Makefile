@@ -55,7 +55,7 @@ train: $(VENV)/.train  ## what trains students and reads releases back, and thei
 
 ray: $(VENV)/.ray  ## Ray, and the tests of fan-out and of trainings on a cluster
 
-bench: $(VENV)/.dev  ## measurements, by hand
+bench: $(VENV)/.ray  ## measurements, by hand
 	$(BIN)/python bench/stages.py
 	$(BIN)/python -m bench.sources
 	$(BIN)/python -m bench.teacher
@@ -64,6 +64,7 @@ bench: $(VENV)/.dev  ## measurements, by hand
 	$(BIN)/python -m bench.evaluation
 	$(BIN)/python -m bench.release
 	$(BIN)/python -m bench.viewer
+	$(BIN)/python -m bench.ray
 
 audit:  ## bandit over the code, and known vulnerabilities of the pinned versions; asks the network, so no part of check
 	rm -rf .venv-audit && $(PYTHON) -m venv .venv-audit
