@@ -14,7 +14,7 @@ from tests.teaching import write_problems
 from tests.test_ray import CONCURRENCY, OFF, SLOW, build, building, dataset_files
 from tests.test_teacher_kill import read_books
 
-PROBLEMS, KILLS = 240, 5
+PROBLEMS, KILLS = 120, 3
 
 
 def measure_ray() -> Iterator[Row]:

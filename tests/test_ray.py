@@ -55,7 +55,9 @@ def building(folder: Path, store: str, server: TeacherServer, **variables: str) 
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def variables_of(folder: Path, store: str, server: TeacherServer) -> dict[str, str]:
