@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from mmat_dagster.interfaces import StoreError
-from mmat_dagster.ledger.database import KEEPALIVE, postgresql_engine
+from mmat_dagster.ledger.database import KEEPALIVE, KEPT_ALIVE_BY_SERVER, postgresql_engine
 
 
 class PostgresLocks:
@@ -27,10 +27,8 @@ class PostgresLocks:
         """
         try:
             connection = self._engine.connect()
-            connection.exec_driver_sql(
-                "SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 4; "
-                f"SELECT pg_advisory_lock({lock_number(name)})"
-            )
+            statements = (*KEPT_ALIVE_BY_SERVER, f"SELECT pg_advisory_lock({lock_number(name)})")
+            connection.exec_driver_sql("; ".join(statements))
         except SQLAlchemyError as error:
             told = str(getattr(error, "orig", None) or "the database cannot be reached").strip().replace("\n", " ")
             raise StoreError(f"the lock of {name} cannot be had: {told}") from None

@@ -88,6 +88,22 @@ def objects(address: str, prefix: str = "") -> dict[str, bytes]:
     return {key: client.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
 
 
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the address of a server that the tests of a file share; in the file: `s3 = s3_server.s3`."""
+    with run_s3(tmp_path_factory.mktemp("moto")) as address:
+        yield address
+
+
+@pytest.fixture(autouse=True)
+def empty(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let each test of a file that names it begin with an empty bucket."""
+    use_s3(monkeypatch, s3)
+    yield
+    for key in objects(s3):
+        connect(s3).delete_object(Bucket=BUCKET, Key=key)
+
+
 @dataclass
 class Trouble:
     """What goes wrong on the way: each request with the chance `share`, in a way that `seed` decides."""

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,28 +30,16 @@ from mmat_dagster.training.spec import (
 from resources.bucket import Bucket
 from resources.kept_training import Keeping, KeptTraining, open_bucket_at
 from resources.training_executor import LocalTrainingExecutor
+from tests import s3_server
 from tests.fakes import told_metrics
 from tests.remote_runs import PLACE, failure, materialize, wait_until
 from tests.s3_building import bucket_store
-from tests.s3_server import BUCKET, Trouble, connect, objects, run_proxy, run_s3, use_s3
+from tests.s3_server import BUCKET, Trouble, connect, objects, run_proxy
 from tests.test_checkpoints import ORDER, leave_result
 from tests.training_runs import job_that, training_run
 
+s3, empty = s3_server.s3, s3_server.empty
 KEPT = f"s3://{BUCKET}/mmat/training/tabmwp-1"
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with run_s3(tmp_path_factory.mktemp("moto")) as address:
-        yield address
-
-
-@pytest.fixture(autouse=True)
-def empty(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    use_s3(monkeypatch, s3)
-    yield
-    for key in objects(s3):
-        connect(s3).delete_object(Bucket=BUCKET, Key=key)
 
 
 def kept_in(folder: Path) -> KeptTraining:

@@ -23,27 +23,14 @@ from resources import bucket
 from resources.s3_store import S3Store
 from resources.store import LocalStore
 from resources.stores import open_store
-from tests import postgres
+from tests import postgres, s3_server
 from tests.s3_building import SOURCES, bucket_store, make, write_sources
-from tests.s3_server import BUCKET, CREDENTIALS, Trouble, connect, objects, run_proxy, run_s3, use_s3
+from tests.s3_server import BUCKET, CREDENTIALS, Trouble, connect, objects, run_proxy
 
 ROOT = Path(__file__).resolve().parents[1]
 URL = f"s3://{BUCKET}/mmat/store"
+s3, empty = s3_server.s3, s3_server.empty
 postgres_url = postgres.postgres_url
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with run_s3(tmp_path_factory.mktemp("moto")) as address:
-        yield address
-
-
-@pytest.fixture(autouse=True)
-def empty(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    use_s3(monkeypatch, s3)
-    yield
-    for key in objects(s3):
-        connect(s3).delete_object(Bucket=BUCKET, Key=key)
 
 
 @pytest.fixture(params=["folder", "bucket", "bucket in trouble"])

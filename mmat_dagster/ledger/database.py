@@ -34,10 +34,13 @@ KEEPALIVE = {
     "keepalives_count": 4,
     "tcp_user_timeout": 60_000,
 }
-SETTINGS = (
+KEPT_ALIVE_BY_SERVER = (
     "SET tcp_keepalives_idle = 20",
     "SET tcp_keepalives_interval = 10",
     "SET tcp_keepalives_count = 4",
+)
+SETTINGS = (
+    *KEPT_ALIVE_BY_SERVER,
     f"SET lock_timeout = '{BUSY_S:g}s'",
 )
 
