@@ -3,7 +3,6 @@
 It is written into the part and decides no key: a part that an earlier version has counted less of is not done again.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -19,17 +18,8 @@ CALLED = " called"
 NOTHING_CALLED = f"nothing{CALLED}"
 
 
-def census(records: Iterable[Any]) -> dict[str, int]:
-    """Return how often each thing occurs in `records`, by name; empty for records of which nothing is counted."""
-    return dict(sorted(Counter(name for record in records for name in _of(record)).items()))
-
-
-def score_name(score: float) -> str:
-    """Return under what a score of 0.0 to 1.0 is counted: `score 0.7` from 0.7 up to 0.8; a full one is `score 0.9`."""
-    return f"{SCORE}{min(9, int(score * 10 + 1e-9)) / 10:.1f}"
-
-
-def _of(record: Any) -> Iterator[str]:
+def facets(record: Any) -> Iterator[str]:
+    """Yield what `record` is made of, by name; nothing for a record of which nothing is counted."""
     if isinstance(record, Sample):
         yield f"{ANSWER_TYPE}{record.answer_type}"
         yield f"{SOURCE_PART}{record.part}"
@@ -46,6 +36,11 @@ def _of(record: Any) -> Iterator[str]:
         yield f"judged by {record.judge}"
         yield score_name(record.score)
         yield from sorted({f"fails {finding.check}" for finding in record.findings})
+
+
+def score_name(score: float) -> str:
+    """Return under what a score of 0.0 to 1.0 is counted: `score 0.7` from 0.7 up to 0.8; a full one is `score 0.9`."""
+    return f"{SCORE}{min(9, int(score * 10 + 1e-9)) / 10:.1f}"
 
 
 def _called(turns: Iterable[Turn]) -> Iterator[str]:

@@ -14,19 +14,26 @@ count as not finished and are made again; a part of a manifest that is not what 
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from types import MappingProxyType
+from typing import Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
 from mmat_dagster.interfaces import Store, StoreError
-from mmat_dagster.records import from_table, to_table
+from mmat_dagster.records import AT_ONCE, arrow_schema, from_batches, from_table, to_table
 from mmat_dagster.schema import DatasetName, Rejection, SourceName
 
 PART_ROWS = 5000
+# A part is written and read in row groups of so many records, so that memory never holds a whole part as records.
+GROUP_ROWS = 1000
+# Parquet is read in the caller's thread alone: pyarrow's own can abort the process when it ends soon after (seen with
+# pyarrow 26).
+IN_THREADS = False
 
 Record = TypeVar("Record")
 
@@ -120,9 +127,13 @@ def publish(store: Store, manifest: Manifest) -> None:
             store.delete(key)
 
 
-def read_part(store: Store, prefix: str, name: str, record: type[Record], sha256: str | None = None) -> list[Record]:
-    """Return the records of one part; raise DamagedPart where it is not of `sha256`."""
-    return from_table(_read_table(store, f"{prefix}/{name}.parquet", sha256=sha256), record)
+def read_part(
+    store: Store, prefix: str, name: str, record: type[Record], sha256: str | None = None
+) -> Iterator[Record]:
+    """Yield the records of one part; raise DamagedPart where it is not of `sha256`, before the first one."""
+    key = f"{prefix}/{name}.parquet"
+    with _open_part(store.read(key), key, sha256) as file:
+        yield from from_batches(_batches(file, key), record)
 
 
 def read_rejections(store: Store, prefix: str, name: str) -> list[Rejection]:
@@ -157,7 +168,7 @@ def finished_part(store: Store, prefix: str, name: str) -> Part | None:
     data = store.read(key)
     try:
         lost = _read_table(store, f"{prefix}/{name}.rejected.parquet")
-        footer = _opened(data, key).metadata
+        footer = _open_part(data, key).metadata
     except DamagedPart:
         return None
     census = _CENSUS.validate_json((footer.metadata or {}).get(CENSUS_KEY, b"{}"))
@@ -166,22 +177,52 @@ def finished_part(store: Store, prefix: str, name: str) -> Part | None:
     return part if written == part.sha256.encode() else None
 
 
-def write_part(
-    store: Store,
-    key: str,
-    kept: Sequence[Record],
-    lost: Sequence[Rejection],
-    record: type[Record],
-    census: dict[str, int],
-) -> Part:
-    """Write a part; the records' file comes last, so that a part is finished when it is there."""
-    table = to_table(kept, record).replace_schema_metadata({CENSUS_KEY: _CENSUS.dump_json(census)})
-    data = _parquet(table)
-    part = _part(key.rpartition("/")[2], len(kept), Counter(item.reason for item in lost), census, data)
-    told = to_table(lost, Rejection).replace_schema_metadata({RECORDS_KEY: part.sha256.encode()})
-    store.write(f"{key}.rejected.parquet", _parquet(told))
-    store.write(f"{key}.parquet", data)
-    return part
+class PartDraft(Generic[Record]):
+    """A part while it is being made: the newest records, and the others as the row groups of its file.
+
+    `facets` names what a record is made of, for the part's census.
+    """
+
+    def __init__(self, record: type[Record], facets: Callable[[Record], Iterable[str]]) -> None:
+        self._record, self._facets = record, facets
+        self._file = io.BytesIO()
+        self._writer = pq.ParquetWriter(self._file, arrow_schema(record), compression="zstd")
+        self._newest: list[Record] = []
+        self._rows = 0
+        self._lost: list[Rejection] = []
+        self._census: Counter[str] = Counter()
+
+    def add(self, result: Record | Rejection) -> None:
+        """Take what is to be kept, or the reason why it is not."""
+        if isinstance(result, Rejection):
+            self._lost.append(result)
+            return
+        self._census.update(self._facets(result))
+        self._newest.append(result)
+        self._rows += 1
+        if len(self._newest) == GROUP_ROWS:
+            self._write_newest()
+
+    def write(self, store: Store, key: str, counted: Mapping[str, int] = MappingProxyType({})) -> Part:
+        """Write the part, its census with what else was `counted`.
+
+        The records' file comes last, so that a part is finished when it is there.
+        """
+        if self._newest:
+            self._write_newest()
+        census = dict(sorted((self._census + Counter(counted)).items()))
+        self._writer.add_key_value_metadata({CENSUS_KEY.decode(): _CENSUS.dump_json(census).decode()})
+        self._writer.close()
+        data = self._file.getvalue()
+        part = _part(key.rpartition("/")[2], self._rows, Counter(item.reason for item in self._lost), census, data)
+        told = to_table(self._lost, Rejection).replace_schema_metadata({RECORDS_KEY: part.sha256.encode()})
+        store.write(f"{key}.rejected.parquet", _parquet(told))
+        store.write(f"{key}.parquet", data)
+        return part
+
+    def _write_newest(self) -> None:
+        self._writer.write_table(to_table(self._newest, self._record))
+        self._newest.clear()
 
 
 def _part(name: str, rows: int, rejected: Counter[str], census: dict[str, int], data: bytes) -> Part:
@@ -190,21 +231,26 @@ def _part(name: str, rows: int, rejected: Counter[str], census: dict[str, int], 
 
 
 def _read_table(store: Store, key: str, columns: Sequence[str] | None = None, sha256: str | None = None) -> pa.Table:
-    data = store.read(key)
+    with _open_part(store.read(key), key, sha256) as file, _telling_damage(key):
+        return file.read(columns=None if columns is None else list(columns), use_threads=IN_THREADS)
+
+
+def _batches(file: pq.ParquetFile, key: str) -> Iterator[pa.RecordBatch]:
+    with _telling_damage(key):
+        yield from file.iter_batches(AT_ONCE, use_threads=IN_THREADS)
+
+
+def _open_part(data: bytes, key: str, sha256: str | None = None) -> pq.ParquetFile:
     if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
         raise _damaged(key, "its SHA-256 is not the one that its manifest names")
-    with _opened(data, key) as file:
-        try:
-            # In this thread alone: pyarrow's own threads can abort the process when it ends soon after (seen with
-            # pyarrow 26).
-            return file.read(columns=None if columns is None else list(columns), use_threads=False)
-        except (pa.ArrowException, OSError) as error:
-            raise _damaged(key, str(error)) from None
-
-
-def _opened(data: bytes, key: str) -> pq.ParquetFile:
-    try:
+    with _telling_damage(key):
         return pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
+
+
+@contextmanager
+def _telling_damage(key: str) -> Iterator[None]:
+    try:
+        yield
     except (pa.ArrowException, OSError) as error:
         raise _damaged(key, str(error)) from None
 

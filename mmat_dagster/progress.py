@@ -1,7 +1,7 @@
 """How far a dataset has come: counted record by record, told to whoever listens."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -84,30 +84,13 @@ class Tally:
         self._elsewhere = [*elsewhere]
         self.tell()
 
-    def split(self, results: Iterator[Any]) -> tuple[list[Any], list[Rejection]]:
-        """Part what was kept from what was lost."""
-        kept: list[Any] = []
-        lost: list[Rejection] = []
-        for result in results:
-            self._sort(result, kept, lost)
-        return kept, lost
-
-    async def split_async(self, results: AsyncIterator[Any]) -> tuple[list[Any], list[Rejection]]:
-        """Part what was kept from what was lost."""
-        kept: list[Any] = []
-        lost: list[Rejection] = []
-        async for result in results:
-            self._sort(result, kept, lost)
-        return kept, lost
-
-    def _sort(self, result: Any, kept: list[Any], lost: list[Rejection]) -> None:
+    def count(self, result: Any) -> None:
+        """Count what came of one record: Pending, a Rejection, or what is kept."""
         if isinstance(result, Pending):
             self._pending += 1
         elif isinstance(result, Rejection):
-            lost.append(result)
             self._rejected[result.reason] += 1
         else:
-            kept.append(result)
             self._accepted += 1
         self.tell()
 

@@ -1,7 +1,7 @@
 """Records to Arrow and back: the Arrow schema of a record is derived from its annotations."""
 
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -32,8 +32,14 @@ def to_table(records: Sequence[Record], record: type[Record]) -> pa.Table:
 
 def from_table(table: pa.Table, record: type[Record]) -> list[Record]:
     """Return the records of a table, in order; raise pydantic.ValidationError where a row is not one."""
+    return [*from_batches(table.to_batches(AT_ONCE), record)]
+
+
+def from_batches(batches: Iterable[pa.RecordBatch], record: type[Record]) -> Iterator[Record]:
+    """Yield the records of `batches`, which are best of `AT_ONCE` rows, in order; see `from_table`."""
     adapter = _adapter(record)
-    return [each for some in table.to_batches(AT_ONCE) for each in adapter.validate_python(some.to_pylist())]
+    for some in batches:
+        yield from adapter.validate_python(some.to_pylist())
 
 
 def _make_adapter(record: type) -> TypeAdapter[Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from mmat_dagster import parts
-from mmat_dagster.census import census
+from mmat_dagster.census import facets
 from mmat_dagster.datasets import code_version
 from mmat_dagster.decontamination.benchmark_files import read_benchmarks
 from mmat_dagster.decontamination.building import build_index
@@ -26,7 +26,7 @@ from mmat_dagster.fingerprints import fingerprint
 from mmat_dagster.images import Examination, ImageShelf, quiet_decoders
 from mmat_dagster.interfaces import Store
 from mmat_dagster.likeness import likeness
-from mmat_dagster.parts import PART_ROWS, Part
+from mmat_dagster.parts import PART_ROWS, Part, PartDraft
 from mmat_dagster.pixels import to_rgb
 from mmat_dagster.progress import Report, Tally
 from mmat_dagster.schema import LeakPolicy, Rejection, Sample, SourceName, SourceRecord
@@ -124,11 +124,13 @@ class SourceParts:
         """Make a part or take it over; either way all its records are read when this returns."""
         finished = parts.finished_part(self.store, self._prefix, name)
         if finished is None:
+            draft = PartDraft(Sample, facets)
             with quiet_decoders():
-                kept, lost = tally.split(foundation.ground(records))
-            counts = foundation.take_census() | census(kept)
+                for result in foundation.ground(records):
+                    tally.count(result)
+                    draft.add(result)
             self.store.settle()  # a part's images are there before the part is
-            return parts.write_part(self.store, f"{self._prefix}/{name}", kept, lost, Sample, counts), False
+            return draft.write(self.store, f"{self._prefix}/{name}", foundation.take_census()), False
         tally.add(finished)
         foundation.remember(parts.read_part(self.store, self._prefix, name, Sample))
         # What is passed over; held as a list, a part of Parquet rows would be gigabytes of images.

@@ -8,22 +8,23 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from mmat_dagster import parts
-from mmat_dagster.census import census
+from mmat_dagster.census import facets
 from mmat_dagster.datasets import RECORDS, UPSTREAM, label
 from mmat_dagster.engine import PartOrder
 from mmat_dagster.fanout import map_in_order, take
 from mmat_dagster.fingerprints import fingerprint
 from mmat_dagster.interfaces import Judge, Pictures, ReplyPending, Store, Teacher
-from mmat_dagster.parts import Manifest, Part
+from mmat_dagster.parts import Manifest, Part, PartDraft
 from mmat_dagster.progress import Pending, Tally
 from mmat_dagster.schema import DatasetName, Dialogue, Rationale, Sample, SourceName
 from mmat_dagster.tools import Operator, Retriever
 
 TELL_EVERY_S = 2.0
-# So many records go on behind one whose reply stalls; a part of them is in memory anyway.
+# So many records go on behind one whose reply stalls.
 LEAST_WINDOW = 1000
 # The images of so many records are brought to this machine together.
 BROUGHT_AT_ONCE = 64
@@ -98,11 +99,14 @@ class StageParts:
 
     async def _part(self, index: int, results: AsyncGenerator[Any], seen: Tally) -> Part | None:
         before = seen.pending
-        kept, lost = await seen.split_async(results)
+        draft: PartDraft[Any] = PartDraft(RECORDS[self.stage.dataset], facets)
+        async for result in results:
+            seen.count(result)
+            if not isinstance(result, Pending):
+                draft.add(result)
         if seen.pending > before:
             return None
-        key = f"{self._prefix}/{self.name(index)}"
-        return parts.write_part(self.store, key, kept, lost, RECORDS[self.stage.dataset], census(kept))
+        return draft.write(self.store, f"{self._prefix}/{self.name(index)}")
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[None]:
@@ -124,8 +128,7 @@ class StageParts:
             if not self.stage.sees:
                 yield from records
                 continue
-            for start in range(0, len(records), BROUGHT_AT_ONCE):
-                chunk = records[start : start + BROUGHT_AT_ONCE]
+            while chunk := [*islice(records, BROUGHT_AT_ONCE)]:
                 self.pictures.bring(image for record in chunk for image in _sample(record).images)
                 yield from chunk
 

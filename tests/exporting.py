@@ -34,6 +34,7 @@ from mmat_dagster.training.spec import TrainingFormat
 from resources.store import LocalStore
 from tests.dialogues import TRANSCRIPT
 from tests.fakes import ScriptedTeacher, ToldOperator, ToldRetriever
+from tests.written_parts import write_part
 
 SOURCES: tuple[SourceName, ...] = get_args(SourceName)
 
@@ -109,7 +110,7 @@ def write_image(folder: Path, name: str, sha256: str, data: bytes = b"pixels") -
 def put(folder: Path, *dialogues: Dialogue) -> Path:
     """Write RR dialogues of TabMWP to the store below `folder`, as one part, and return `folder`."""
     store = LocalStore(root=str(folder / "store"))
-    part = parts.write_part(store, "rr_dialogues/tabmwp/part-00000-key", dialogues, [], Dialogue, {})
+    part = write_part(store, "rr_dialogues/tabmwp/part-00000-key", dialogues, Dialogue)
     parts.publish(store, Manifest(dataset="rr_dialogues", source="tabmwp", key="key", parts=(part,)))
     return folder
 

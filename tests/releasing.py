@@ -22,6 +22,7 @@ from mmat_dagster.stages.integration import integrate
 from resources.store import LocalStore
 from tests.builders import SAMPLE
 from tests.exporting import make_dialogue
+from tests.written_parts import write_part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ class Shop:
         parts.publish(self.store, Manifest(dataset=dataset, source=source, key="key", parts=tuple(made)))
 
     def _write(self, record: type[Any], key: str, records: Sequence[Any]) -> Part:
-        return parts.write_part(self.store, key, records, [], record, {})
+        return write_part(self.store, key, records, record)
 
     def audit(self, scores: dict[str, float], source: SourceName = "tabmwp") -> None:
         """Write an audit of dialogues."""

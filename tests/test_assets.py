@@ -22,6 +22,7 @@ from mmat_dagster.pipeline import Built, Pipeline
 from mmat_dagster.schema import Dialogue, LeakPolicy
 from tests.layouts import write_tabmwp, write_visual_cot
 from tests.test_pipeline import pipeline
+from tests.written_parts import write_part
 
 ASSETS = [
     foundation.source_qa,
@@ -226,7 +227,7 @@ def failed_after(instance: dg.DagsterInstance, work: Pipeline, spoil: Callable[[
     assert manifest is not None
     key = f"rr_dialogues/tabmwp/{manifest.parts[0].name}"
     first, *rest = parts.read_part(work.store, "rr_dialogues/tabmwp", manifest.parts[0].name, Dialogue)
-    part = parts.write_part(work.store, key, [spoil(first), *rest], [], Dialogue, manifest.parts[0].census)
+    part = write_part(work.store, key, [spoil(first), *rest], Dialogue, manifest.parts[0].census)
     parts.publish(work.store, replace(manifest, parts=(part, *manifest.parts[1:])))
     result = run(instance, work, "rr_dialogues", partition_key="tabmwp")
     return {name for name, passed in checks(result).items() if not passed}

@@ -17,6 +17,7 @@ from tests.layouts import write_tabmwp, write_visual_cot
 from tests.test_assets import ASSETS, CHECKS, RANGE, recorded, run
 from tests.test_audit import PatientJudge
 from tests.test_pipeline import pipeline
+from tests.written_parts import write_part
 
 Spoil = Callable[[Dialogue], Dialogue]
 
@@ -50,7 +51,7 @@ def spoil(work: Pipeline, source: SourceName, damage: Spoil) -> None:
     name, folder = manifest.parts[0].name, parts.folder("rr_dialogues", source)
     first, *rest = parts.read_part(work.store, folder, name, Dialogue)
     records, census = [damage(first), *rest], manifest.parts[0].census
-    part = parts.write_part(work.store, f"{folder}/{name}", records, [], Dialogue, census)
+    part = write_part(work.store, f"{folder}/{name}", records, Dialogue, census)
     parts.publish(work.store, replace(manifest, parts=(part, *manifest.parts[1:])))
 
 

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from assets.samples import SAMPLES, choose
-from mmat_dagster import parts, wire
+from mmat_dagster import wire
 from mmat_dagster.parts import Manifest
 from mmat_dagster.reading import Shown
 from mmat_dagster.schema import DatasetName, Dialogue, Observation, OrrDialogue, ReflectionKind, Step, Transcript, Turn
 from mmat_dagster.stages.integration import integrate
 from resources.store import LocalStore
 from tests.builders import make_sample
+from tests.written_parts import write_part
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def written(store: LocalStore, dataset: DatasetName, *groups: list[Shown]) -> Ma
         kinds = [record.reflection for record in group if isinstance(record, Dialogue | OrrDialogue)]
         census = {f"{kind} reflection": kinds.count(kind) for kind in kinds if kind != "none"}
         key = f"{dataset}/tabmwp/part-{index:05d}"
-        made.append(parts.write_part(store, key, group, [], type(group[0]) if group else Dialogue, census))
+        made.append(write_part(store, key, group, type(group[0]) if group else Dialogue, census))
     return Manifest(dataset=dataset, source="tabmwp", key="key", parts=tuple(made))
 
 

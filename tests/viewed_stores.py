@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmat_dagster import parts, wire
-from mmat_dagster.census import census
+from mmat_dagster.census import facets
 from mmat_dagster.images import ImageShelf, PicturesOnDisk, examine
 from mmat_dagster.parts import Manifest
 from mmat_dagster.schema import (
@@ -33,6 +33,7 @@ from mmat_dagster.viewer.folder import ReadOnlyFolder
 from resources.store import LocalStore
 from tests.builders import make_sample
 from tests.pictures import encoded, photo
+from tests.written_parts import write_part
 
 QUOTED = AuditFinding(check="no gold quoted", detail="thought 2 quotes it")
 SCRIPT = "<script>window.harmed = true; alert('harm')</script>"
@@ -178,8 +179,13 @@ def _write(
 ) -> None:
     store, prefix = LocalStore(root=str(root)), parts.folder(dataset, source)
     written = tuple(
-        parts.write_part(
-            store, f"{prefix}/part-{number:05}-{len(group)}", group, lost if number == 0 else [], record, census(group)
+        write_part(
+            store,
+            f"{prefix}/part-{number:05}-{len(group)}",
+            group,
+            record,
+            lost=lost if number == 0 else (),
+            facets=facets,
         )
         for number, group in enumerate(groups)
     )
