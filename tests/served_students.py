@@ -47,6 +47,16 @@ def reader(folder: Path) -> Student:
     return _written(folder, "reads", LlamaForCausalLM, LlamaConfig)
 
 
+def talker(folder: Path) -> Student:
+    """Return a text student that ends no reply: what it likes best is never the end."""
+    student = reader(folder)
+    model = LlamaForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        model.lm_head.weight[model.generation_config.eos_token_id] = 0
+    model.save_pretrained(folder)
+    return student
+
+
 def forgetful_reader(folder: Path) -> Student:
     """Return a text student that looks back no further than eight tokens."""
     return _written(folder, "forgets", MistralForCausalLM, MistralConfig, sliding_window=8)
