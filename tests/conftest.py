@@ -47,11 +47,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     return done
 
 
-@pytest.fixture(autouse=True)
-def _no_proxy_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reach loopback directly, whatever proxy stands between this machine and the rest."""
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.setenv(name, "127.0.0.1,localhost")
+@pytest.fixture(scope="session", autouse=True)
+def _no_proxy_on_loopback() -> Iterator[None]:
+    """Reach loopback directly, whatever proxy stands between this machine and the rest; modules' fixtures do so too."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("no_proxy", "NO_PROXY"):
+            patch.setenv(name, "127.0.0.1,localhost")
+        yield
 
 
 @pytest.fixture
