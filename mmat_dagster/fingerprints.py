@@ -1,10 +1,18 @@
-"""Content fingerprints: what decides a result, as one short string."""
+"""Content fingerprints: what decides a result, as one short string.
+
+Code and prompts count as this process found them when it first asked: those are what it runs, whoever edits them
+meanwhile.
+"""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from fnmatch import filter as matching
+from functools import cache
 from pathlib import Path
 
 ENGINE = Path(__file__).parent
+# What Python makes of code comes and goes.
+_COMPILED = "__pycache__"
 
 
 def fingerprint(parts: Iterable[str]) -> str:
@@ -19,13 +27,30 @@ def fingerprint(parts: Iterable[str]) -> str:
 
 def code_fingerprint(*patterns: str) -> str:
     """Return the fingerprint of the engine's files that match `patterns`, e.g. `wire.py`, `sources/*.py`."""
-    files = sorted(path for pattern in patterns for path in _matching(pattern))
-    texts = (part for path in files for part in (path.relative_to(ENGINE).as_posix(), path.read_text("utf-8")))
-    return fingerprint(texts)
+    names = sorted((name for pattern in patterns for name in engine_files(pattern)), key=_path)
+    return fingerprint(part for name in names for part in (name, read_engine_file(name).decode()))
 
 
-def _matching(pattern: str) -> list[Path]:
-    found = list(ENGINE.glob(pattern))
+def engine_files(pattern: str) -> list[str]:
+    """Return the names of the engine's files that match `pattern`; raise FileNotFoundError where none does."""
+    # For fnmatch a star stands for folders too.
+    found = [name for name in matching(_files(ENGINE), pattern) if len(_path(name)) == len(_path(pattern))]
     if not found:
         raise FileNotFoundError(f"no engine file matches {pattern!r}")
     return found
+
+
+def read_engine_file(name: str) -> bytes:
+    """Return what one of the engine's files holds; raise KeyError where it is not there."""
+    return _files(ENGINE)[name]
+
+
+@cache
+def _files(engine: Path) -> Mapping[str, bytes]:
+    """Return all files of the engine, read in one go: a run takes hours, and its last stage is of the same edition."""
+    paths = (path for path in engine.rglob("*") if _COMPILED not in path.parts and path.is_file())
+    return {path.relative_to(engine).as_posix(): path.read_bytes() for path in paths}
+
+
+def _path(name: str) -> list[str]:
+    return name.split("/")

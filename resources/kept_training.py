@@ -8,11 +8,11 @@ import os
 import shutil
 import sys
 import tempfile
-import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from mmat_dagster.interfaces import StoreError
 from mmat_dagster.roots import below
@@ -28,6 +28,7 @@ from mmat_dagster.training.kept import (
 )
 from mmat_dagster.training.spec import CHECKPOINTS, DROPPED, METRICS, OUTCOME, PLAN, last_metrics_line
 from resources.bucket import Bucket
+from resources.watching import watching
 
 LOOK_EVERY_S = 1.0
 TELL_EVERY_S = 5.0
@@ -174,58 +175,63 @@ class KeptTraining:
             self._told[name] = data
 
 
-class Keeping:
-    """Keeps a training in another thread while a context is open, and once more at its end.
+@contextmanager
+def keeping(kept: KeptTraining, say: Callable[[str], None]) -> Iterator[None]:
+    """Keep a training from another thread while the context is open, and once more at its end.
 
     A store that fails does not end the training: that is told to `say`, and at the next look tried again. At the end of
     one that has ended by itself it is an error, StoreError.
     """
+    keeper = _Keeper(kept, say)
+    try:
+        with watching(keeper.look, LOOK_EVERY_S):
+            yield
+    except BaseException:
+        keeper.try_to_keep_all()
+        raise
+    keeper.keep_all()
+
+
+class _Keeper:
+    """Keeps what a training has new, and says so."""
 
     def __init__(self, kept: KeptTraining, say: Callable[[str], None]) -> None:
         self._kept, self._say = kept, say
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._keep_on, name="keeping", daemon=True)
+        self._tell_at = 0.0
         self._complaint = ""
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._is_over.set()
-        self._thread.join()
-        try:
+    def look(self) -> None:
+        """Keep a new checkpoint, and tell how far it is where it is time to; complain of a store that fails."""
+        with self._complaining():
             self._keep()
-            self._kept.tell()
-        except StoreError as failed:
-            if error is None:
-                raise
-            self._complain(str(failed))
+            if time.monotonic() >= self._tell_at:
+                self._kept.tell()
+                self._tell_at = time.monotonic() + TELL_EVERY_S
 
-    def _keep_on(self) -> None:
-        waited_s = TELL_EVERY_S
-        while not self._is_over.is_set():
-            try:
-                self._keep()
-                if waited_s >= TELL_EVERY_S:
-                    self._kept.tell()
-                    waited_s = 0.0
-            except StoreError as error:
-                self._complain(str(error))
-            self._is_over.wait(LOOK_EVERY_S)
-            waited_s += LOOK_EVERY_S
+    def keep_all(self) -> None:
+        """Keep what is there now; raise StoreError where that cannot be."""
+        self._keep()
+        self._kept.tell()
+
+    def try_to_keep_all(self) -> None:
+        """Keep what is there now; complain where that cannot be."""
+        with self._complaining():
+            self.keep_all()
 
     def _keep(self) -> None:
         step = self._kept.keep()
         if step is not None:
             self._say(f"the checkpoint of step {step:,} is in the store")
 
-    def _complain(self, why: str) -> None:
-        if why != self._complaint:
-            self._complaint = why
-            self._say(f"nothing can be kept for now: {why}")
+    @contextmanager
+    def _complaining(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreError as error:
+            why = str(error)
+            if why != self._complaint:
+                self._complaint = why
+                self._say(f"nothing can be kept for now: {why}")
 
 
 def say_here(line: str) -> None:

@@ -5,14 +5,11 @@ in its folder where that is one that all machines share; so nothing here asks th
 """
 
 import importlib.util
-import threading
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import dagster as dg
 from pydantic import Field
@@ -33,6 +30,7 @@ from mmat_dagster.training.spec import (
 from resources.training_endings import failure, interrupted, why_of
 from resources.training_launch import MODULE
 from resources.training_reports import TrainingTeller
+from resources.watching import watching
 
 MACHINE = "resources.training_machine"
 # What a machine needs beside the last checkpoint: to be told, to upload, to say that it has ended.
@@ -138,7 +136,10 @@ class RemoteTrainingExecutor(
         records.forget_ending()
         command = self.command(job, records.run)
         context.log.info(f"{job.name}: {' '.join(command)}; what comes of it is in {records.place}")
-        with TrainingTeller(context, job, self.tell_every_s, records.latest) as teller, Watching(teller.tell):
+        with (
+            TrainingTeller(context, job, self.tell_every_s, records.latest) as teller,
+            watching(teller.tell, LOOK_EVERY_S),
+        ):
             try:
                 ending = self.run_job(context, job, command)
             except dg.DagsterExecutionInterruptedError:
@@ -175,29 +176,6 @@ class RemoteTrainingExecutor(
         where = f"{records.place}/{LOG}" if tail else "the job"
         why = ending.why if outcome is None else why_of(outcome, ending.code or 0, tail)
         raise failure(job.name, why, tail or ending.tail, where)
-
-
-class Watching:
-    """Calls `look` again and again from another thread while a context is open."""
-
-    def __init__(self, look: Callable[[], None]) -> None:
-        self._look = look
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="watching", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._is_over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._is_over.wait(LOOK_EVERY_S):
-            self._look()
 
 
 def require(package: str, extra: str) -> None:

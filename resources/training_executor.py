@@ -150,14 +150,14 @@ def _keeping(job: TrainingJob, say: Callable[[str], None]) -> AbstractContextMan
     if job.kept is None:
         return nullcontext()
     # boto3 takes a second to import.
-    from resources.kept_training import Keeping, KeptTraining, open_bucket_at  # noqa: PLC0415
+    from resources.kept_training import KeptTraining, keeping, open_bucket_at  # noqa: PLC0415
 
     folder = Path(job.folder).absolute()
     kept = KeptTraining(open_bucket_at(job.kept), folder, read_run(folder / RUN).keep_checkpoints)
     step = kept.bring()
     if step is not None:
         say(f"{job.name} goes on from the checkpoint of step {step:,}, which was in the store")
-    return Keeping(kept, say)
+    return keeping(kept, say)
 
 
 def _step(folder: Path) -> int:

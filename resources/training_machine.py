@@ -42,7 +42,7 @@ from mmat_dagster.training.spec import (
     read_outcome,
     read_run,
 )
-from resources.kept_training import Keeping, KeptTraining, open_bucket_at, say_here
+from resources.kept_training import KeptTraining, keeping, open_bucket_at, say_here
 from resources.training_data import bring_data
 from resources.training_endings import why_of
 from resources.training_launch import MODULE, Launch, ending_with_this_process
@@ -121,7 +121,7 @@ def _prepared(asked: Asked, run: TrainingRun, kept: KeptTraining, say: Say) -> O
             (folder / HERE).write_bytes(dump_run(bring_data(run, _scratch, say)))
     except KeyboardInterrupt:
         return Outcome(state="preempted", step=step or 0)
-    with Keeping(kept, say):
+    with keeping(kept, say):
         return _train(asked, folder / HERE, say)
 
 

@@ -4,10 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from mmat_dagster import wire
-from mmat_dagster.schema import Dialogue, Observation, OrrDialogue, Rejection, Step, Transcript, Turn
+from mmat_dagster.schema import Dialogue, Observation, OrrDialogue, Rejection, Sample, Step, Transcript, Turn
 from mmat_dagster.stages.integration import integrate
-from tests.builders import SAMPLE
+from tests.builders import SAMPLE, render_dialogue
 
 READ = Observation(tool="ocr", text="sand | $2; gravel | $3")
 FOUND = Observation(tool="rag", text="Sand: a loose material")
@@ -22,23 +21,14 @@ TURNS = (
 )
 
 
-def make_dialogue(turns: tuple[Turn, ...] = TURNS, answer: str = "2", **changes: Any) -> Dialogue:
+def make_dialogue(
+    turns: tuple[Turn, ...] = TURNS, answer: str = "2", sample: Sample = SAMPLE, **changes: Any
+) -> Dialogue:
     """Return a dialogue of `turns` in the wire form, with `changes`."""
-    sample = changes.get("sample", SAMPLE)
     transcript = Transcript(question=sample.question, image_count=len(sample.images), turns=turns, answer=answer)
     reflected = any(turn.step.signal == "reflection" for turn in turns)
-    dialogue = Dialogue(
-        id=sample.id,
-        source=sample.source,
-        messages=wire.render_rr(transcript, "system"),
-        images=sample.images,
-        sample=sample,
-        transcript=transcript,
-        reflection="general" if reflected else "none",
-        reflection_reason="never read" if reflected else None,
-        teacher="scripted",
-    )
-    return replace(dialogue, **changes)
+    of_reflection = {"reflection": "general", "reflection_reason": "never read"} if reflected else {}
+    return render_dialogue(sample, transcript, **{**of_reflection, **changes})
 
 
 def thinking(thought: str, at: int = -1) -> Dialogue:

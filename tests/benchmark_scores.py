@@ -1,6 +1,7 @@
 """Benchmarks scored as the project does it: outputs read, the rule found, every output judged, verdicts combined."""
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmat_dagster.scoring.benchmark import Benchmark, Item, Judged, Output, Scores, Unreadable
@@ -15,7 +16,7 @@ def read_outputs(benchmark: Benchmark, path: Path, gold: Path | None = None) -> 
     return [each for each in found if isinstance(each, Output)]
 
 
-def score_outputs(benchmark: Benchmark, outputs: list[Output], rule: str | None = None) -> Scores:
+def score_outputs(benchmark: Benchmark, outputs: Sequence[Output], rule: str | None = None) -> Scores:
     """Score outputs by a rule, the one that made them for None."""
     used = rule or benchmark.find_rule(outputs)
     return benchmark.combine(

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from mmat_dagster.schema import ImageRef, Sample
+from mmat_dagster import wire
+from mmat_dagster.schema import Dialogue, ImageRef, Sample, Transcript
 
 SAMPLE = Sample(
     id="tabmwp/1",
@@ -21,3 +22,19 @@ SAMPLE = Sample(
 def make_sample(**changes: Any) -> Sample:
     """Return a sample of TabMWP with `changes`."""
     return replace(SAMPLE, **changes)
+
+
+def render_dialogue(sample: Sample, transcript: Transcript, system: str = "system", **changes: Any) -> Dialogue:
+    """Return the RR dialogue of a sample as the reflection stage renders it, with `changes`."""
+    dialogue = Dialogue(
+        id=sample.id,
+        source=sample.source,
+        messages=wire.render_rr(transcript, system),
+        images=sample.images,
+        sample=sample,
+        transcript=transcript,
+        reflection="none",
+        reflection_reason=None,
+        teacher="scripted",
+    )
+    return replace(dialogue, **changes)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-from mmat_dagster import parts, wire
+from mmat_dagster import parts
 from mmat_dagster.corpus import write_corpus
 from mmat_dagster.export import EXPORTERS
 from mmat_dagster.export.dialogues import DATASETS
@@ -32,6 +32,7 @@ from mmat_dagster.schema import (
 from mmat_dagster.tools import Look, Operator, Sight
 from mmat_dagster.training.spec import TrainingFormat
 from resources.store import LocalStore
+from tests.builders import render_dialogue
 from tests.dialogues import TRANSCRIPT
 from tests.fakes import ScriptedTeacher, ToldOperator, ToldRetriever
 from tests.written_parts import write_part
@@ -86,17 +87,7 @@ def read(folder: Path, form: TrainingFormat) -> list[Dialogue | OrrDialogue]:
 def make_dialogue(sample: Sample, transcript: Transcript | None = None) -> Dialogue:
     """Return the RR dialogue of a sample, about as many images as it has."""
     said = transcript or replace(TRANSCRIPT, image_count=len(sample.images))
-    return Dialogue(
-        id=sample.id,
-        source=sample.source,
-        messages=wire.render_rr(said, "Reason step by step."),
-        images=sample.images,
-        sample=sample,
-        transcript=said,
-        reflection="none",
-        reflection_reason=None,
-        teacher="scripted",
-    )
+    return render_dialogue(sample, said, "Reason step by step.")
 
 
 def write_image(folder: Path, name: str, sha256: str, data: bytes = b"pixels") -> ImageRef:

@@ -45,6 +45,13 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
+def ephemeral() -> Iterator[dg.DagsterInstance]:
+    """Give a test a history of its own, in memory."""
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+@pytest.fixture
 def work(tmp_path: Path) -> Pipeline:
     """Give a test the pipeline of a source with three problems."""
     write_tabmwp(tmp_path / "sources", 3)

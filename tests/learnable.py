@@ -9,12 +9,11 @@ from typing import Any
 import pyarrow.parquet as pq
 from PIL import Image
 
-from mmat_dagster import wire
 from mmat_dagster.records import to_table
 from mmat_dagster.schema import Dialogue, ImageRef, Observation, Step, Transcript, Turn
 from mmat_dagster.training.spec import HyperParameters, Ingredient, Shard, TrainingRun, dump_run
 from mmat_dagster.training.students import STUDENTS
-from tests.builders import make_sample
+from tests.builders import make_sample, render_dialogue
 
 SYSTEM = "Think in steps. You may call ocr."
 HYPER = HyperParameters(
@@ -67,17 +66,7 @@ def learnable(folder: Path, number: int, pictures: int = 1) -> Dialogue:
         Turn(step=Step(thought=f"A bag is $2, so {number} bags are ${2 * number}.", signal="end")),
     )
     said = Transcript(question=sample.question, image_count=pictures, turns=turns, answer=sample.answers[0])
-    return Dialogue(
-        id=sample.id,
-        source="tabmwp",
-        messages=wire.render_rr(said, SYSTEM),
-        images=sample.images,
-        sample=sample,
-        transcript=said,
-        reflection="none",
-        reflection_reason=None,
-        teacher="annotations",
-    )
+    return render_dialogue(sample, said, SYSTEM, teacher="annotations")
 
 
 def put_run(folder: Path, run: TrainingRun) -> Path:

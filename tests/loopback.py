@@ -6,8 +6,8 @@ from typing import Self
 
 import uvicorn
 
-START_S = 10.0
-STOP_S = 10.0
+START_S = 60.0
+STOP_S = 60.0
 
 
 class Server(uvicorn.Server):

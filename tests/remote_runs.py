@@ -7,8 +7,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,13 +17,25 @@ from dagster._utils.interrupts import setup_interrupt_handlers
 from mmat_dagster.interfaces import Store
 from mmat_dagster.training.checkpoints import TRAINING, TrainingPreempted, obtain_checkpoint
 from mmat_dagster.training.executor import TrainingExecutor, TrainingFailed
+from mmat_dagster.training.spec import OUTCOME, Outcome, parse_outcome
 from resources.ecs_training_executor import EcsTrainingExecutor
 from resources.ray_training_executor import RayTrainingExecutor
+from tests.processes import wait_until
 from tests.s3_building import bucket_store
+from tests.s3_server import BUCKET, objects
+from tests.stand_in_training import BEHAVIOUR, READY
 from tests.test_checkpoints import ORDER
 from tests.training_runs import training_run
 
 ROOT = Path(__file__).resolve().parents[1]
+URL = f"s3://{BUCKET}/mmat"
+# How an executor has a training played that only looks like one.
+STAND_IN: dict[str, Any] = {
+    "python": sys.executable,
+    "module": "tests.stand_in_training",
+    "look_every_s": 1,
+    "termination_timeout_s": 20.0,
+}
 EXECUTORS: dict[str, Any] = {"ecs": EcsTrainingExecutor, "ray": RayTrainingExecutor}
 # Where a training of training_run works, below its store.
 PLACE = f"{TRAINING}/tabmwp-{training_run().key}"
@@ -85,6 +95,30 @@ def start(home: Path, store: str, mirror: Path, executor: str) -> "subprocess.Po
         )
 
 
+def start_waiting(home: Path, store: str, mirror: Path, executor: str, place: Path) -> "subprocess.Popen[bytes]":
+    """Start a run whose training waits to be ended in the folder `place`, and return when it is at work."""
+    behave(place, "wait_to_be_ended")
+    run = start(home, store, mirror, executor)
+    wait_until(lambda: (place / READY).exists() or run.poll() is not None)
+    assert run.poll() is None, (home / "run.log").read_text()
+    return run
+
+
+def assert_ends_with_its_checkpoint(run: "subprocess.Popen[bytes]", home: Path, s3: str) -> None:
+    """Terminate a run whose training waits to be ended; that is to write its checkpoint first, and to say so."""
+    status, logged = terminate(run, home)
+    assert status == dg.DagsterRunStatus.CANCELED, (home / "run.log").read_text()
+    assert any("was ended at step 7; a training begun again goes on from there" in line for line in logged)
+    outcome = parse_outcome(objects(s3)[f"mmat/{PLACE}/{OUTCOME}"])
+    assert outcome == Outcome(state="preempted", step=7, max_steps=9)
+
+
+def behave(place: Path, behaviour: str) -> None:
+    """Have the next training in the folder `place` do what `behaviour` says."""
+    place.mkdir(parents=True, exist_ok=True)
+    (place / BEHAVIOUR).write_text(behaviour)
+
+
 def terminate(run: "subprocess.Popen[bytes]", home: Path) -> tuple[dg.DagsterRunStatus, list[str]]:
     """End a run as Dagster's own launcher does, and return its status and what it has logged."""
     with dg.DagsterInstance.from_config(str(home)) as instance:
@@ -94,14 +128,6 @@ def terminate(run: "subprocess.Popen[bytes]", home: Path) -> tuple[dg.DagsterRun
         run.wait(120)
         (made,) = instance.get_runs()
         return made.status, [entry.user_message for entry in instance.all_logs(made.run_id)]
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    """Wait until something holds, for two minutes at most."""
-    deadline = time.monotonic() + 120
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def main() -> None:

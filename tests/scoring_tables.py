@@ -1,4 +1,4 @@
-"""Benchmarks' files as publishers write them, small: VLMEvalKit's tables, Excel files; what comes of scoring one."""
+"""Benchmarks' files as publishers write them, small: VLMEvalKit's tables, Excel files."""
 
 import base64
 import csv
@@ -9,10 +9,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 from zipfile import ZipFile
 
-from mmat_dagster.scoring.benchmark import Benchmark, Item, Judged, Output, Scores, Unreadable
 from tests.pictures import encoded, photo
-
-DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "benchmarks"
 
 
 def picture(seed: int = 1) -> bytes:
@@ -71,28 +68,3 @@ def _cell(place: str, value: object, shared: list[str]) -> str:
     if isinstance(value, str):
         return f'<c r="{place}" t="s"><v>{shared.index(value)}</v></c>'
     return f'<c r="{place}"><v>{value}</v></c>'
-
-
-def all_items(benchmark: Benchmark, folder: Path) -> list[Item]:
-    """Return every item of a folder; fail where one is lost."""
-    found = list(benchmark.items(folder))
-    assert [each for each in found if isinstance(each, Unreadable)] == []
-    return [each for each in found if isinstance(each, Item)]
-
-
-def all_outputs(benchmark: Benchmark, path: Path, gold: Path | None = None) -> list[Output]:
-    """Return every output of a file; fail where one is lost."""
-    found = list(benchmark.outputs(path, gold))
-    assert [each for each in found if isinstance(each, Unreadable)] == []
-    return [each for each in found if isinstance(each, Output)]
-
-
-def score(benchmark: Benchmark, outputs: Sequence[Output], rule: str | None = None) -> Scores:
-    """Return the scores of outputs, by the rule that they were made with unless another is named."""
-    by = rule or benchmark.find_rule(outputs)
-    return benchmark.combine(
-        [
-            Judged(item=each.item, verdict=benchmark.judge(each.item, each.response, each.extraction, by))
-            for each in outputs
-        ]
-    )

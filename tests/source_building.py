@@ -14,7 +14,8 @@ from mmat_dagster.teachers.annotations import AnnotationsTeacher
 from resources.store import LocalStore
 from tests.fakes import ToldRetriever
 
-PATIENCE_S = 30
+# A hang is none of these: a busy machine has been seen to take half a minute for a second of work.
+PATIENCE_S = 300
 
 
 def ignore(progress: Progress) -> None:

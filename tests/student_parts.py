@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,15 @@ def reader() -> Reader:
     """Return a student that reads only."""
     template = (ENGINE / "training" / "process" / "templates" / "smollm2.jinja").read_text("utf-8")
     return Reader(student=READS, processor=byte_tokenizer(["<|im_start|>"], "<|im_end|>", template))
+
+
+READERS = {"tiny": tiny, "tiler": tiler, "reader": reader}
+
+
+@cache
+def reader_named(name: str) -> Reader:
+    """Return the student of that name, made once."""
+    return READERS[name]()
 
 
 def with_pictures(folder: Path, dialogue: Dialogue, files: Sequence[tuple[bytes, tuple[int, int]]]) -> Dialogue:

@@ -1,7 +1,7 @@
 """The assets record what was made, source by source, whichever way a run asks for it."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,12 @@ from mmat_dagster.audit import OF_DIALOGUES, OF_INTEGRATED
 from mmat_dagster.datasets import code_version
 from mmat_dagster.pipeline import Built, Pipeline
 from mmat_dagster.schema import Dialogue, LeakPolicy
+from tests import instances
 from tests.layouts import write_tabmwp, write_visual_cot
 from tests.test_pipeline import pipeline
 from tests.written_parts import write_part
+
+instance, work = instances.ephemeral, instances.work
 
 ASSETS = [
     foundation.source_qa,
@@ -37,18 +40,6 @@ CHECKS = [
     integration.orr_checks,
 ]
 RANGE = {"dagster/asset_partition_range_start": "visual_cot", "dagster/asset_partition_range_end": "infoseek"}
-
-
-@pytest.fixture
-def work(tmp_path: Path) -> Pipeline:
-    write_tabmwp(tmp_path / "sources", 3)
-    return pipeline(tmp_path)
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as ephemeral:
-        yield ephemeral
 
 
 def run(instance: dg.DagsterInstance, work: Pipeline, *names: str, **options: Any) -> dg.ExecuteInProcessResult:

@@ -1,8 +1,7 @@
 """Dagster is told what an audit found, and what stands on broken dialogues is not built, source by source."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -12,26 +11,16 @@ from assets.blocking import BLOCKED_TAG
 from mmat_dagster import parts, wire
 from mmat_dagster.pipeline import Pipeline
 from mmat_dagster.schema import Dialogue, SourceName
+from tests import instances
 from tests.audits import saying
 from tests.layouts import write_tabmwp, write_visual_cot
 from tests.test_assets import ASSETS, CHECKS, RANGE, recorded, run
 from tests.test_audit import PatientJudge
-from tests.test_pipeline import pipeline
 from tests.written_parts import write_part
 
+instance, work = instances.ephemeral, instances.work
+
 Spoil = Callable[[Dialogue], Dialogue]
-
-
-@pytest.fixture
-def work(tmp_path: Path) -> Pipeline:
-    write_tabmwp(tmp_path / "sources", 3)
-    return pipeline(tmp_path)
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as ephemeral:
-        yield ephemeral
 
 
 def answer_otherwise(dialogue: Dialogue) -> Dialogue:

@@ -98,7 +98,7 @@ def test_what_is_no_file_in_place_of_annotations_is_one_error(
     (folder / SIGNS).unlink(missing_ok=True)
     (folder / ANNOTATIONS[source]).unlink()
     put(folder / ANNOTATIONS[source])
-    with patience(2), pytest.raises(SourceError):
+    with patience(), pytest.raises(SourceError):
         build_source_qa(tmp_path, source)
 
 

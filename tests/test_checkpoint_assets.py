@@ -1,6 +1,5 @@
 """Checkpoints are assets: trained once, recorded mixture by mixture, and stale when their dialogues change."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,13 @@ from mmat_dagster.training.executor import TrainingExecutor, TrainingFailed
 from mmat_dagster.training.spec import HyperParameters, Outcome, Student
 from mmat_dagster.training.students import STUDENTS
 from resources.training_executor import LocalTrainingExecutor
+from tests import instances
 from tests.fakes import ToldExecutor
 from tests.layouts import write_tabmwp, write_visual_cot
 from tests.test_assets import ASSETS
 from tests.test_pipeline import PatientTeacher, pipeline
+
+instance = instances.ephemeral
 
 TRAINED: list[Any] = [foundation.source_files, *ASSETS, checkpoints.rr_checkpoint, checkpoints.orr_checkpoint]
 
@@ -30,12 +32,6 @@ TRAINED: list[Any] = [foundation.source_files, *ASSETS, checkpoints.rr_checkpoin
 def work(tmp_path: Path) -> Pipeline:
     write_tabmwp(tmp_path / "sources", 3)
     return replace(pipeline(tmp_path), teacher=PatientTeacher())
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as ephemeral:
-        yield ephemeral
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Dagster's own automation asks for exactly what is missing or stale, once, and for nothing that merely ran again."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +10,16 @@ from assets import foundation, release
 from mmat_dagster.datasets import code_version
 from mmat_dagster.definitions import defs
 from mmat_dagster.pipeline import Pipeline
+from tests import instances
 from tests.code_copies import edit
 from tests.layouts import write_tabmwp, write_visual_cot
 from tests.test_assets import ASSETS, run
-from tests.test_pipeline import pipeline
+
+instance, work = instances.ephemeral, instances.work
 
 ALL = ["source_qa", "rationales", "rr_dialogues", "orr_dialogues"]
 NOTHING = dict.fromkeys(["pipeline", "release_hub", "outlays"])
 OFF = dg.DefaultSensorStatus.STOPPED
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as ephemeral:
-        yield ephemeral
-
-
-@pytest.fixture
-def work(tmp_path: Path) -> Pipeline:
-    write_tabmwp(tmp_path / "sources", 3)
-    return pipeline(tmp_path)
 
 
 class Watched:

@@ -18,20 +18,28 @@ import pytest
 from mmat_dagster.processes import SECRETS
 from mmat_dagster.training.checkpoints import read_current
 from mmat_dagster.training.executor import MachineNeeds, TrainingFailed, TrainingJob
-from mmat_dagster.training.spec import Outcome, parse_outcome
 from resources.ecs_training_executor import EcsTrainingExecutor, note_task
 from resources.s3_store import S3Store
 from resources.training_launch import MODULE
-from tests import remote_runs
+from tests import instances, remote_runs
 from tests.ecs_machines import CONTAINER, LOG_GROUP, PREFIX, REGION, TAKE
-from tests.remote_runs import PLACE, failure, materialize, terminate, wait_until
+from tests.processes import wait_until
+from tests.remote_runs import (
+    PLACE,
+    STAND_IN,
+    URL,
+    assert_ends_with_its_checkpoint,
+    behave,
+    failure,
+    materialize,
+)
 from tests.s3_building import bucket_store, write_sources
 from tests.s3_server import BUCKET, connect, objects, serving, use_s3
 from tests.trained_elsewhere import assert_learned_from_both_homes_of_images, require_training, train_elsewhere
 
+instance = instances.ephemeral
+
 ROOT = Path(__file__).resolve().parents[1]
-URL = f"s3://{BUCKET}/mmat"
-STAND_IN = "tests.stand_in_training"
 
 
 @pytest.fixture(scope="module")
@@ -75,12 +83,6 @@ def cluster(machines: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as ephemeral:
-        yield ephemeral
-
-
-@pytest.fixture
 def store(tmp_path: Path) -> S3Store:
     return bucket_store(URL, tmp_path / "mirror")
 
@@ -90,10 +92,7 @@ def fields(**others: Any) -> dict[str, Any]:
         "cluster": "gpus",
         "task_definition": "mmat-training",
         "capacity_provider": "FARGATE",
-        "python": sys.executable,
-        "module": STAND_IN,
-        "look_every_s": 1,
-        "termination_timeout_s": 20.0,
+        **STAND_IN,
         **others,
     }
 
@@ -102,11 +101,9 @@ def executor(**others: Any) -> EcsTrainingExecutor:
     return EcsTrainingExecutor(**fields(**others))
 
 
-def behave(folder: Path, behaviour: str) -> None:
-    """Have the next task do what `behaviour` says."""
-    place = folder / "mmat-training" / BUCKET / "mmat" / PLACE
-    place.mkdir(parents=True, exist_ok=True)
-    (place / "behaviour").write_text(behaviour)
+def place_below(folder: Path) -> Path:
+    """Return where the machines train."""
+    return folder / "mmat-training" / BUCKET / "mmat" / PLACE
 
 
 def test_a_task_trains_and_its_checkpoint_is_in_the_store(
@@ -115,7 +112,7 @@ def test_a_task_trains_and_its_checkpoint_is_in_the_store(
     address, folder = machines
     for name in SECRETS:
         monkeypatch.setenv(name, "very-secret")
-    behave(folder, "finish")
+    behave(place_below(folder), "finish")
     result = materialize(instance, store, executor(tell_every_s=0.1))
     assert result.success
     (event,) = result.get_asset_materialization_events()
@@ -136,7 +133,7 @@ def test_a_task_trains_and_its_checkpoint_is_in_the_store(
 def test_a_task_that_fails_is_told_with_its_last_lines(
     instance: dg.DagsterInstance, store: S3Store, machines: tuple[str, Path]
 ) -> None:
-    behave(machines[1], "fail")
+    behave(place_below(machines[1]), "fail")
     told = failure(materialize(instance, store, executor(tail_lines=3))).description
     assert told.startswith("The training of rr_checkpoint of tabmwp failed: its process ended with exit code 1")
     assert f"The last lines of {URL}/{PLACE}/training.log:" in told
@@ -168,8 +165,8 @@ def test_a_task_taken_back_is_preempted_and_goes_on_from_its_last_checkpoint(
     instance: dg.DagsterInstance, store: S3Store, machines: tuple[str, Path]
 ) -> None:
     address, folder = machines
-    behave(folder, "lose_its_machine")
-    place = folder / "mmat-training" / BUCKET / "mmat" / PLACE
+    place = place_below(folder)
+    behave(place, "lose_its_machine")
 
     def take_when_kept() -> None:
         wait_until(lambda: f"mmat/{PLACE}/checkpoints/checkpoint-3.json" in objects(address))
@@ -177,7 +174,7 @@ def test_a_task_taken_back_is_preempted_and_goes_on_from_its_last_checkpoint(
         (folder / TAKE).touch()
         wait_until(lambda: not (folder / TAKE).exists())
         shutil.rmtree(place)  # another machine has another disk
-        behave(folder, "lose_its_machine")
+        behave(place, "lose_its_machine")
 
     taking = threading.Thread(target=take_when_kept)
     taking.start()
@@ -197,32 +194,21 @@ def test_a_terminated_run_stops_its_task_which_writes_its_checkpoint_first(
     store: S3Store, machines: tuple[str, Path], tmp_path: Path
 ) -> None:
     address, folder = machines
-    behave(folder, "wait_to_be_ended")
     home = tmp_path / "home"
-    run = remote_runs.start(home, URL, tmp_path / "mirror", f"ecs:{json.dumps(fields())}")
-    ready = folder / "mmat-training" / BUCKET / "mmat" / PLACE / "ready"
-    wait_until(lambda: ready.exists() or run.poll() is not None)
-    assert run.poll() is None, (home / "run.log").read_text()
-    status, logged = terminate(run, home)
-    assert status == dg.DagsterRunStatus.CANCELED, (home / "run.log").read_text()
-    assert any("was ended at step 7; a training begun again goes on from there" in line for line in logged)
-    outcome = parse_outcome(objects(address)[f"mmat/{PLACE}/outcome.json"])
-    assert outcome == Outcome(state="preempted", step=7, max_steps=9)
+    run = remote_runs.start_waiting(home, URL, tmp_path / "mirror", f"ecs:{json.dumps(fields())}", place_below(folder))
+    assert_ends_with_its_checkpoint(run, home, address)
 
 
 @pytest.mark.long
 def test_a_task_whose_run_was_killed_is_ended_with_its_checkpoint_by_the_next_run(
     instance: dg.DagsterInstance, store: S3Store, machines: tuple[str, Path], tmp_path: Path
 ) -> None:
-    _, folder = machines
-    behave(folder, "wait_to_be_ended")
-    home = tmp_path / "home"
-    run = remote_runs.start(home, URL, tmp_path / "killed", f"ecs:{json.dumps(fields())}")
-    ready = folder / "mmat-training" / BUCKET / "mmat" / PLACE / "ready"
-    wait_until(lambda: ready.exists() or run.poll() is not None)
+    place = place_below(machines[1])
+    executed = f"ecs:{json.dumps(fields())}"
+    run = remote_runs.start_waiting(tmp_path / "home", URL, tmp_path / "killed", executed, place)
     run.kill()
     run.wait()
-    behave(folder, "finish")  # which the task at work has read past
+    behave(place, "finish")  # which the task at work has read past
     result = materialize(instance, store, executor())
     assert result.success
     logged = [entry.user_message for entry in instance.all_logs(result.run_id)]

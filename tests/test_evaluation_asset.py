@@ -1,7 +1,6 @@
 """Benchmark scores are an asset: told with the table, the plot and significance, and recorded by mixture."""
 
 import io
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,12 @@ from mmat_dagster.evaluation.results import read_scoreboard
 from mmat_dagster.pipeline import Pipeline
 from mmat_dagster.training.checkpoints import read_current
 from mmat_dagster.training.students import STUDENTS
+from tests import instances
 from tests.examined import ToldHost
 from tests.test_pipeline import pipeline
 from tests.test_scoreboard import knows, train, write_benchmark
+
+instance = instances.ephemeral
 
 
 @pytest.fixture
@@ -27,12 +29,6 @@ def work(tmp_path: Path) -> Pipeline:
     write_benchmark(tmp_path / "benchmarks")
     made = pipeline(tmp_path)
     return replace(made, settings=replace(made.settings, benchmarks=tmp_path / "benchmarks"))
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as ephemeral:
-        yield ephemeral
 
 
 def run(instance: dg.DagsterInstance, work: Pipeline, host: ToldHost, **config: Any) -> dg.ExecuteInProcessResult:

@@ -9,8 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -46,6 +45,7 @@ from resources.gpt4o import GPT4o
 from resources.student_hosts import TransformersHost
 from resources.training_executor import LocalTrainingExecutor
 from tests.loopback import Served, Server
+from tests.processes import is_alive, wait_until
 from tests.served_students import data_url, photo_bytes, reader, talker, user
 
 # PEFT asks transformers for what it will be called otherwise.
@@ -209,22 +209,8 @@ def start(folder: Path, cache: Path, student: Student) -> "subprocess.Popen[byte
     return subprocess.Popen([sys.executable, "-c", launcher, *server], cwd=ROOT, start_new_session=True)
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def child_of(pid: int) -> int:
     return int((Path("/proc") / str(pid) / "task" / str(pid) / "children").read_text().split()[0])
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.long

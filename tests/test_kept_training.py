@@ -28,11 +28,12 @@ from mmat_dagster.training.spec import (
     read_run,
 )
 from resources.bucket import Bucket
-from resources.kept_training import Keeping, KeptTraining, open_bucket_at
+from resources.kept_training import KeptTraining, keeping, open_bucket_at
 from resources.training_executor import LocalTrainingExecutor
 from tests import s3_server
 from tests.fakes import told_metrics
-from tests.remote_runs import PLACE, failure, materialize, wait_until
+from tests.processes import wait_until
+from tests.remote_runs import PLACE, failure, materialize
 from tests.s3_building import bucket_store
 from tests.s3_server import BUCKET, Trouble, connect, objects, run_proxy
 from tests.test_checkpoints import ORDER, leave_result
@@ -158,7 +159,7 @@ def test_a_store_that_is_gone_is_told_of_and_does_not_end_the_training(tmp_path:
     said: list[str] = []
     save(tmp_path / "one", 2)
     missing = KeptTraining(open_bucket_at("s3://nobodys/training"), tmp_path / "one", 2)
-    with pytest.raises(StoreError, match="NoSuchBucket"), Keeping(missing, said.append):
+    with pytest.raises(StoreError, match="NoSuchBucket"), keeping(missing, said.append):
         wait_until(lambda: bool(said))
     assert [line.partition(": ")[0] for line in said] == ["nothing can be kept for now"]
 
@@ -274,7 +275,7 @@ def test_a_training_that_is_killed_with_its_machine_goes_on_elsewhere_to_the_dig
     command = [sys.executable, "-m", "mmat_dagster.training", "--config", str(config)]
     with (
         subprocess.Popen(command, env=ENVIRONMENT) as process,
-        Keeping(KeptTraining(open_bucket_at(KEPT), killed, 2), lambda line: None),
+        keeping(KeptTraining(open_bucket_at(KEPT), killed, 2), lambda line: None),
     ):
         wait_until(lambda: max(whole_checkpoints(killed), default=0) >= 4)
         process.send_signal(signal.SIGSTOP)

@@ -4,7 +4,6 @@ import io
 import json
 import re
 import socket
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from mmat_dagster.tools import Failed, Look, Operator, OperatorUnavailable, Sigh
 from resources.operator_contract import Listing, Problem
 from resources.operator_server import WAITING_PER_SLOT, create_app
 from tests.operator_peers import Measuring, Speaking, Unversioned, Waiting, picture, running
+from tests.processes import wait_until
 
 MAX_BYTES = 200_000
 SECRET = "s3cret-token-of-the-server"
@@ -415,11 +415,3 @@ def hang_up_when(url: str, is_time: Callable[[], bool], share: float = 1.0) -> N
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(head.encode() + body[: int(share * len(body))])
         assert is_time()
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if is_so():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it did not happen in 5 seconds")

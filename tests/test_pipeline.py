@@ -4,7 +4,6 @@ import asyncio
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -25,6 +24,7 @@ from mmat_dagster.tools import Failed, Look, Operator, Sight
 from resources.store import LocalStore
 from tests.fakes import ScriptedTeacher, ToldOperator, ToldRetriever
 from tests.layouts import write_tabmwp
+from tests.processes import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -360,11 +360,3 @@ def test_a_killed_build_goes_on_and_ends_like_an_undisturbed_one(tmp_path: Path)
 def finished_parts(folder: Path) -> list[Path]:
     """Return the parts whose records' file is there."""
     return [path for path in folder.glob("part-*.parquet") if not path.name.endswith(".rejected.parquet")]
-
-
-def wait_until(holds: Callable[[], bool], timeout_s: float = 60) -> None:
-    """Wait until `holds`; fail after `timeout_s` seconds."""
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.01)

@@ -21,21 +21,29 @@ import pytest
 
 from mmat_dagster.training.checkpoints import read_current
 from mmat_dagster.training.executor import MachineNeeds, TrainingJob
-from mmat_dagster.training.spec import Outcome, parse_outcome
 from resources.ray_training_executor import RayTrainingExecutor
 from resources.s3_store import S3Store
 from resources.store import LocalStore
 from resources.training_launch import MODULE
-from tests import remote_runs
+from tests import instances, remote_runs
+from tests.processes import wait_until
 from tests.ray_jobs import run_ray
-from tests.remote_runs import PLACE, failure, materialize, terminate, wait_until
+from tests.remote_runs import (
+    PLACE,
+    STAND_IN,
+    URL,
+    assert_ends_with_its_checkpoint,
+    behave,
+    failure,
+    materialize,
+)
 from tests.s3_building import bucket_store, write_sources
 from tests.s3_server import BUCKET, CREDENTIALS, connect, objects, run_s3, use_s3
 from tests.trained_elsewhere import assert_learned_from_both_homes_of_images, require_training, train_elsewhere
 
+instance = instances.ephemeral
+
 ROOT = Path(__file__).resolve().parents[1]
-URL = f"s3://{BUCKET}/mmat"
-STAND_IN = "tests.stand_in_training"
 # Ray's own, of what its client is made of.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"
@@ -78,31 +86,12 @@ def _left_by_the_log_reader() -> Iterator[None]:
 
 
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as ephemeral:
-        yield ephemeral
-
-
-@pytest.fixture
 def store(tmp_path: Path) -> S3Store:
     return bucket_store(URL, tmp_path / "mirror")
 
 
 def fields(jobs: str, **others: Any) -> dict[str, Any]:
-    return {
-        "address": jobs,
-        "python": sys.executable,
-        "module": STAND_IN,
-        "look_every_s": 1,
-        "termination_timeout_s": 20.0,
-        **others,
-    }
-
-
-def behave(folder: Path, behaviour: str) -> None:
-    """Have the next job do what `behaviour` says."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "behaviour").write_text(behaviour)
+    return {"address": jobs, **STAND_IN, **others}
 
 
 @pytest.mark.long
@@ -182,16 +171,9 @@ def test_a_terminated_run_stops_its_job_which_writes_its_checkpoint_first(
     store: S3Store, cluster: tuple[str, str, Path], folder: Path, tmp_path: Path
 ) -> None:
     s3, jobs, _ = cluster
-    behave(folder, "wait_to_be_ended")
     home = tmp_path / "home"
-    run = remote_runs.start(home, URL, tmp_path / "mirror", f"ray:{json.dumps(fields(jobs))}")
-    wait_until(lambda: (folder / "ready").exists() or run.poll() is not None)
-    assert run.poll() is None, (home / "run.log").read_text()
-    status, logged = terminate(run, home)
-    assert status == dg.DagsterRunStatus.CANCELED, (home / "run.log").read_text()
-    assert any("was ended at step 7; a training begun again goes on from there" in line for line in logged)
-    outcome = parse_outcome(objects(s3)[f"mmat/{PLACE}/outcome.json"])
-    assert outcome == Outcome(state="preempted", step=7, max_steps=9)
+    run = remote_runs.start_waiting(home, URL, tmp_path / "mirror", f"ray:{json.dumps(fields(jobs))}", folder)
+    assert_ends_with_its_checkpoint(run, home, s3)
 
 
 @pytest.mark.long

@@ -2,11 +2,10 @@
 
 import pytest
 
-from mmat_dagster import wire
 from mmat_dagster.reading import SHOWN_CHARS, THOUGHT_CHARS, to_markdown, to_text
 from mmat_dagster.schema import Dialogue, Observation, Rationale, Step, Transcript, Turn
 from mmat_dagster.stages.integration import integrate
-from tests.builders import SAMPLE, make_sample
+from tests.builders import SAMPLE, make_sample, render_dialogue
 
 TURNS = (
     Turn(
@@ -20,17 +19,7 @@ TURNS = (
 
 def dialogue() -> Dialogue:
     transcript = Transcript(question=SAMPLE.question, image_count=1, turns=TURNS, answer="2")
-    return Dialogue(
-        id=SAMPLE.id,
-        source=SAMPLE.source,
-        messages=wire.render_rr(transcript, "system"),
-        images=SAMPLE.images,
-        sample=SAMPLE,
-        transcript=transcript,
-        reflection="general",
-        reflection_reason="never read",
-        teacher="scripted",
-    )
+    return render_dialogue(SAMPLE, transcript, reflection="general", reflection_reason="never read")
 
 
 def test_markdown_escapes_what_a_dialogue_says() -> None:

@@ -60,3 +60,13 @@ def test_a_code_fingerprint_is_of_content_not_of_place(tmp_path: Path, monkeypat
         monkeypatch.setattr("mmat_dagster.fingerprints.ENGINE", tmp_path / name)
         found.append(code_fingerprint("*.py"))
     assert found[0] == found[1] != found[2]
+
+
+def test_a_process_keeps_to_the_code_that_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("schema.py", "wire.py"):
+        (tmp_path / name).write_text("x = 1")
+    monkeypatch.setattr("mmat_dagster.fingerprints.ENGINE", tmp_path)
+    assert code_fingerprint("wire.py") == fingerprint(["wire.py", "x = 1"])
+    (tmp_path / "wire.py").write_text("x = 2")
+    (tmp_path / "schema.py").unlink()  # which had not been asked for
+    assert code_fingerprint("*.py") == fingerprint(["schema.py", "x = 1", "wire.py", "x = 1"])

@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 
 from assets.samples import SAMPLES, choose
-from mmat_dagster import wire
 from mmat_dagster.parts import Manifest
 from mmat_dagster.reading import Shown
 from mmat_dagster.schema import DatasetName, Dialogue, Observation, OrrDialogue, ReflectionKind, Step, Transcript, Turn
 from mmat_dagster.stages.integration import integrate
 from resources.store import LocalStore
-from tests.builders import make_sample
+from tests.builders import make_sample, render_dialogue
 from tests.written_parts import write_part
 
 
@@ -30,17 +29,7 @@ def dialogue(number: int, *tools: str, reflection: ReflectionKind = "none", thou
     reflected = [Turn(step=Step(thought="Wait.", signal="reflection"))] if reflection != "none" else []
     turns = (called, *reflected, Turn(step=Step(thought=thought, signal="end")))
     transcript = Transcript(question=sample.question, image_count=1, turns=turns, answer="2")
-    return Dialogue(
-        id=sample.id,
-        source=sample.source,
-        messages=wire.render_rr(transcript, "system"),
-        images=sample.images,
-        sample=sample,
-        transcript=transcript,
-        reflection=reflection,
-        reflection_reason=None,
-        teacher="scripted",
-    )
+    return render_dialogue(sample, transcript, reflection=reflection)
 
 
 PLAIN = dialogue(1)

@@ -9,10 +9,11 @@ import pytest
 
 from mmat_dagster.scoring.benchmark import Item, Output, ScoringError, Unreadable
 from mmat_dagster.scoring.blink import Blink, take_option
-from tests.scoring_tables import DATA, all_items, all_outputs, as_base64, picture, score, write_json, write_tsv
+from tests.benchmark_scores import PUBLISHED, items_of, read_outputs, score_outputs
+from tests.scoring_tables import as_base64, picture, write_json, write_tsv
 
-PUBLISHED = DATA / "blink"
-published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published data is not here")
+FOLDER = PUBLISHED / "blink"
+published = pytest.mark.skipif(not FOLDER.is_dir(), reason="the published data is not here")
 
 
 def item_with_gold(gold: str) -> Item:
@@ -28,33 +29,33 @@ GOLD = {"val_Counting_1": "(A)", "val_Counting_2": "(B)", "val_IQ_Test_1": "(D)"
 @pytest.mark.parametrize(("model", "accuracy"), [("GPT4o", 60.04), ("GPT4V", 51.09), ("llava_v1.5_7b", 37.13)])
 @pytest.mark.parametrize("is_given", [True, False], ids=["gold given", "gold found beside"])
 def test_predictions_have_the_published_accuracy(model: str, accuracy: float, is_given: bool) -> None:
-    gold = PUBLISHED / "eval" / "val_answers.json" if is_given else None
-    outputs = all_outputs(Blink(), PUBLISHED / "eval" / "saved_val_predictions" / f"{model}.json", gold)
-    scores = score(Blink(), outputs)
+    gold = FOLDER / "eval" / "val_answers.json" if is_given else None
+    outputs = read_outputs(Blink(), FOLDER / "eval" / "saved_val_predictions" / f"{model}.json", gold)
+    scores = score_outputs(Blink(), outputs)
     assert (round(scores.overall, 2), scores.n, len(scores.by_category)) == (accuracy, 1901, 14)
 
 
 @published
 @pytest.mark.parametrize("model", ["GPT4o", "llava_v1.5_13b"])
 def test_outputs_by_task_score_as_the_predictions_in_them(model: str) -> None:
-    folder = PUBLISHED / "eval" / "saved_outputs" / model
+    folder = FOLDER / "eval" / "saved_outputs" / model
     by_hand: dict[str, float] = {}
     for file in folder.iterdir():
         said = json.loads(file.read_text("utf-8"))["val"]
         by_hand[file.stem.replace(" ", "_")] = 100 * sum(one["answer"] == one["prediction"] for one in said) / len(said)
-    assert dict(score(Blink(), all_outputs(Blink(), folder)).by_category) == pytest.approx(by_hand)
+    assert dict(score_outputs(Blink(), read_outputs(Blink(), folder)).by_category) == pytest.approx(by_hand)
 
 
 @published
 @pytest.mark.parametrize("model", ["GPT4o", "llava_v1.5_13b"])
 def test_every_published_extraction_is_found_again_in_its_response(model: str) -> None:
-    outputs = all_outputs(Blink(), PUBLISHED / "eval" / "saved_outputs" / model)
+    outputs = read_outputs(Blink(), FOLDER / "eval" / "saved_outputs" / model)
     assert [each for each in outputs if take_option(each.response) != each.extraction] == []
 
 
 @published
 def test_questions_as_visual_sketchpad_keeps_them_are_items() -> None:
-    items = {item.id: item for item in all_items(Blink(), PUBLISHED)}
+    items = {item.id: item for item in items_of(Blink(), FOLDER)}
     assert len(items) == 60
     truck = items["val_Spatial_Relation_87"]
     assert (truck.question, truck.choices, truck.gold) == ("Is the truck over the cat?", ("yes", "no"), ("(A)",))
@@ -64,8 +65,8 @@ def test_questions_as_visual_sketchpad_keeps_them_are_items() -> None:
 
 @published
 def test_published_gold_is_the_gold_of_the_items() -> None:
-    gold = json.loads((PUBLISHED / "eval" / "val_answers.json").read_text("utf-8"))
-    assert all(item.gold == (gold[item.id],) for item in all_items(Blink(), PUBLISHED))
+    gold = json.loads((FOLDER / "eval" / "val_answers.json").read_text("utf-8"))
+    assert all(item.gold == (gold[item.id],) for item in items_of(Blink(), FOLDER))
 
 
 def test_the_score_is_the_mean_of_the_tasks(tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_the_score_is_the_mean_of_the_tasks(tmp_path: Path) -> None:
         tmp_path / "eval" / "preds" / "m.json",
         {"val_Counting_1": "(A)", "val_Counting_2": "(C)", "val_IQ_Test_1": "(D)"},
     )
-    scores = score(Blink(), all_outputs(Blink(), said))
+    scores = score_outputs(Blink(), read_outputs(Blink(), said))
     assert (scores.overall, scores.by_category) == (75.0, {"Counting": 50.0, "IQ_Test": 100.0})
     assert scores.metrics["accuracy per question"] == pytest.approx(200 / 3)
 
@@ -82,7 +83,7 @@ def test_the_score_is_the_mean_of_the_tasks(tmp_path: Path) -> None:
 def test_what_a_file_of_predictions_leaves_out_is_wrong(tmp_path: Path) -> None:
     gold = write_json(tmp_path / "val_answers.json", GOLD)
     said = write_json(tmp_path / "elsewhere" / "m.json", {"val_Counting_1": "(A)", "test_Counting_1": "(A)"})
-    scores = score(Blink(), all_outputs(Blink(), said, gold))
+    scores = score_outputs(Blink(), read_outputs(Blink(), said, gold))
     assert (scores.overall, scores.n) == (25.0, 3)
 
 
@@ -99,7 +100,7 @@ def test_hidden_answers_and_failed_extractions(tmp_path: Path) -> None:
     ]
     hidden = [{"idx": "test_Counting_1", "answer": "hidden", "full_prediction": "(A)", "prediction": "(A)"}]
     path = write_json(tmp_path / "Counting.json", {"val": records, "test": hidden})
-    assert score(Blink(), all_outputs(Blink(), path)).overall == 50.0
+    assert score_outputs(Blink(), read_outputs(Blink(), path)).overall == 50.0
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,7 @@ def test_published_parquet_and_vlmevalkits_table_give_the_same_item(tmp_path: Pa
         "category": "Jigsaw",
     }
     write_tsv(tmp_path / "lmu" / "BLINK.tsv", [table])
-    (shipped,), (kept,) = all_items(Blink(), tmp_path / "hub"), all_items(Blink(), tmp_path / "lmu")
+    (shipped,), (kept,) = items_of(Blink(), tmp_path / "hub"), items_of(Blink(), tmp_path / "lmu")
     assert (shipped.id, shipped.groups, shipped.gold, len(shipped.images)) == (
         "val_Jigsaw_1",
         {"task": ("Jigsaw",)},

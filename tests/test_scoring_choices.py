@@ -11,7 +11,8 @@ from mmat_dagster.scoring.benchmark import Benchmark, Item, ScoringError, Unread
 from mmat_dagster.scoring.mmstar import FIRST_LETTER, MMStar
 from mmat_dagster.scoring.option_letters import RULES
 from mmat_dagster.scoring.realworldqa import RealWorldQA
-from tests.scoring_tables import all_items, all_outputs, as_base64, picture, score, write_json, write_tsv, write_xlsx
+from tests.benchmark_scores import items_of, read_outputs, score_outputs
+from tests.scoring_tables import as_base64, picture, write_json, write_tsv, write_xlsx
 
 ASKED = "Which one is it?\nOptions: A: a dog, or two, B: a cat, C: none"
 CHOICES = ("a dog, or two", "a cat", "none")
@@ -40,7 +41,7 @@ def test_mmstar_from_the_hub_and_as_a_table(tmp_path: Path) -> None:
     columns = dict(zip("ABC", CHOICES, strict=True))
     write_tsv(tmp_path / "lmu" / "MMStar.tsv", [{**MMSTAR, **columns, "image": as_base64(picture())}])
     for folder in ("hub", "lmu"):
-        (item,) = all_items(MMStar(), tmp_path / folder)
+        (item,) = items_of(MMStar(), tmp_path / folder)
         assert (item.id, item.question, item.choices, item.gold) == ("0", "Which one is it?", CHOICES, ("B",))
         assert (item.images, item.groups) == ((picture(),), {"category": ("math",), "l2_category": ("geometry",)})
 
@@ -49,10 +50,10 @@ def test_mmstar_from_the_hub_and_as_a_table(tmp_path: Path) -> None:
 def test_mmstars_outputs_in_every_form(tmp_path: Path, name: str) -> None:
     rows = said("b", "(B) a cat", "option B", "The answer is B.", "It is B", "C")
     write = {"xlsx": write_xlsx, "tsv": write_tsv, "csv": write_tsv}.get(name.partition(".")[2], write_json)
-    outputs = all_outputs(MMStar(), write(tmp_path / name, rows))
+    outputs = read_outputs(MMStar(), write(tmp_path / name, rows))
     assert MMStar().find_rule(outputs) == FIRST_LETTER
-    assert score(MMStar(), outputs).overall == pytest.approx(400 / 6)
-    by_inference = score(MMStar(), outputs, RULES[0])
+    assert score_outputs(MMStar(), outputs).overall == pytest.approx(400 / 6)
+    by_inference = score_outputs(MMStar(), outputs, RULES[0])
     assert by_inference.overall == pytest.approx(400 / 6)
     assert by_inference.by_category == {"math": by_inference.overall, "geometry": by_inference.overall}
 
@@ -81,17 +82,17 @@ def test_the_version_is_told_by_the_verdicts_of_a_table(tmp_path: Path) -> None:
     late = "B is what I would choose here since the picture shows it quite well"
     for hit, rule in ((1, RULES[0]), (0, RULES[1])):
         path = write_tsv(tmp_path / f"{hit}.tsv", said(late, **columns, hit=hit))
-        assert MMStar().find_rule(all_outputs(MMStar(), path)) == rule
+        assert MMStar().find_rule(read_outputs(MMStar(), path)) == rule
 
 
 def test_what_a_model_took_a_response_for_stands_in_the_log(tmp_path: Path) -> None:
     columns = dict(zip("ABC", CHOICES, strict=True))
     path = tmp_path / "m.json"
     write_json(path, said("the animal that purrs", **columns, hit=1, log="Match Log: B. "))
-    assert score(MMStar(), all_outputs(MMStar(), path)).overall == 100.0
+    assert score_outputs(MMStar(), read_outputs(MMStar(), path)).overall == 100.0
     failed = "Match Log: Failed in Prefetch, no GPT-based answer matching under `exact_matching` policy.. "
     write_json(path, said("the animal that purrs", **columns, hit=0, log=failed))
-    assert [output.extraction for output in all_outputs(MMStar(), path)] == [None]
+    assert [output.extraction for output in read_outputs(MMStar(), path)] == [None]
 
 
 def test_ai2d_from_the_hub_and_as_a_table(tmp_path: Path) -> None:
@@ -103,8 +104,8 @@ def test_ai2d_from_the_hub_and_as_a_table(tmp_path: Path) -> None:
     row = {"index": 5, "question": "What is c?", **columns, "answer": "B", "category": "food web"}
     sharing = {**row, "index": 6, "image": "5"}
     write_tsv(tmp_path / "lmu" / "AI2D_TEST.tsv", [{**row, "image": as_base64(picture())}, sharing])
-    (shipped,) = all_items(AI2D(), tmp_path / "hub")
-    first, second = all_items(AI2D(), tmp_path / "lmu")
+    (shipped,) = items_of(AI2D(), tmp_path / "hub")
+    first, second = items_of(AI2D(), tmp_path / "lmu")
     assert (shipped.gold, shipped.choices, shipped.images) == (("B",), ("3", "2", "1", "0"), (picture(),))
     assert (first.gold, first.groups, first.images) == (("B",), {"category": ("food web",)}, second.images)
     assert AI2D().judge(first, "2").score == AI2D().judge(first, "(B)").score == 1.0
@@ -121,7 +122,7 @@ def test_realworldqa_from_the_hub_with_and_without_options(tmp_path: Path) -> No
         },
     ]
     write_parquet(tmp_path / "data" / "test-0.parquet", rows)
-    choice, number = all_items(RealWorldQA(), tmp_path)
+    choice, number = items_of(RealWorldQA(), tmp_path)
     assert (choice.question, choice.choices, choice.gold) == ("Where is it?", ("Left", "Right"), ("B",))
     assert (number.question, number.choices, number.gold, number.answer_type) == (
         "How many cars?",
@@ -161,5 +162,5 @@ def test_outputs_without_answers_need_the_gold(tmp_path: Path) -> None:
     with pytest.raises(ScoringError, match="gold answers of MMStar are needed"):
         list(MMStar().outputs(bare, None))
     gold = write_tsv(tmp_path / "MMStar.tsv", [{**MMSTAR, "image": ""}])
-    assert score(MMStar(), all_outputs(MMStar(), bare)).overall == 100.0
-    assert score(MMStar(), all_outputs(MMStar(), bare, gold)).overall == 100.0
+    assert score_outputs(MMStar(), read_outputs(MMStar(), bare)).overall == 100.0
+    assert score_outputs(MMStar(), read_outputs(MMStar(), bare, gold)).overall == 100.0

@@ -8,7 +8,8 @@ import pytest
 from mmat_dagster.scoring.benchmark import Item, Output, ScoringError, Unreadable
 from mmat_dagster.scoring.dyn_vqa import JIEBA, DynVqa, DynVqaGolden
 from mmat_dagster.scoring.english_words import cut_words
-from tests.scoring_tables import all_items, all_outputs, picture, score, write_json
+from tests.benchmark_scores import items_of, read_outputs, score_outputs
+from tests.scoring_tables import picture, write_json
 
 MARS = {
     "image_url": "https://example.org/images/image_2.jpeg?width=200",
@@ -89,18 +90,18 @@ def test_both_queries_are_items_with_their_image_where_it_is_there(tmp_path: Pat
     (tmp_path / "images").mkdir()
     image = tmp_path / "images" / "image_2.jpeg"
     image.write_bytes(picture())
-    mars, prize = all_items(DynVqa(), tmp_path)
+    mars, prize = items_of(DynVqa(), tmp_path)
     assert mars.gold == ("目前还没有人类去过火星。", "No humans have been to Mars yet.", "0")
     assert (mars.images, mars.facts["image_url"], prize.images) == ((image,), MARS["image_url"], ())
     assert [item.groups["language"] for item in (mars, prize)] == [("en",), ("zh",)]
-    golden = all_items(DynVqaGolden(), tmp_path)
+    golden = items_of(DynVqaGolden(), tmp_path)
     assert [item.question for item in golden] == [MARS["gloden_query"], PRIZE["golden_query"]]
     assert [item.id for item in golden] == ["en2", "zh43"]
 
 
 def test_outputs_score_by_language(tmp_path: Path) -> None:
     said = [{**MARS, "prediction": "No humans yet"}, {**PRIZE, "prediction": "120 美元"}]
-    scores = score(DynVqa(), all_outputs(DynVqa(), write_json(tmp_path / "output_from_gpt4v.jsonl", said)))
+    scores = score_outputs(DynVqa(), read_outputs(DynVqa(), write_json(tmp_path / "output_from_gpt4v.jsonl", said)))
     assert scores.by_category == {"en": pytest.approx(300 / 7), "zh": 100.0}
     assert scores.metrics["F1-recall"] == scores.overall == pytest.approx((300 / 7 + 100) / 2)
 

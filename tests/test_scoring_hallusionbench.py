@@ -12,10 +12,11 @@ import pytest
 from mmat_dagster.decontamination.rows import Row
 from mmat_dagster.scoring.benchmark import Item, ScoringError, Unreadable
 from mmat_dagster.scoring.hallusionbench import GPT_CHECK, YES_NO, HallusionBench, take_yes_no
-from tests.scoring_tables import DATA, all_items, all_outputs, as_base64, picture, score, write_json, write_tsv
+from tests.benchmark_scores import PUBLISHED, items_of, read_outputs, score_outputs
+from tests.scoring_tables import as_base64, picture, write_json, write_tsv
 
-PUBLISHED = DATA / "hallusionbench"
-published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published data is not here")
+FOLDER = PUBLISHED / "hallusionbench"
+published = pytest.mark.skipif(not FOLDER.is_dir(), reason="the published data is not here")
 
 
 def record(place: str, answer: str, **more: object) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def is_right(one: dict[str, Any]) -> bool:
 @published
 def test_checked_answers_score_as_by_the_publishers_script(tmp_path: Path) -> None:
     draw = random.Random(7)
-    records = json.loads((PUBLISHED / "HallusionBench.json").read_text("utf-8"))
+    records = json.loads((FOLDER / "HallusionBench.json").read_text("utf-8"))
     for one in records:
         one |= {"model_prediction": "..", "gpt4v_output_gpt_check": draw.choices("012", (1, 5, 1))[0]}
     for category in ("VD", "VS"):
@@ -65,7 +66,7 @@ def test_checked_answers_score_as_by_the_publishers_script(tmp_path: Path) -> No
             tmp_path / f"hallusion_output_{category}_model.json",
             [one for one in records if one["category"] == category],
         )
-    scores = score(HallusionBench(), all_outputs(HallusionBench(), tmp_path))
+    scores = score_outputs(HallusionBench(), read_outputs(HallusionBench(), tmp_path))
     pair = ("category", "subcategory", "set_id", "question_id")
     figure = ("category", "subcategory", "set_id", "figure_id")
     expected = {
@@ -84,21 +85,21 @@ def test_checked_answers_score_as_by_the_publishers_script(tmp_path: Path) -> No
 
 @published
 def test_every_published_answer_finds_its_question_beside_it() -> None:
-    outputs = all_outputs(HallusionBench(), PUBLISHED / "HallusionBench_result_sample.json")
+    outputs = read_outputs(HallusionBench(), FOLDER / "HallusionBench_result_sample.json")
     assert len(outputs) == 254
     assert HallusionBench().find_rule(outputs) == YES_NO
 
 
 @published
 def test_questions_without_a_figure_are_items_where_no_image_is_there() -> None:
-    found = list(HallusionBench().items(PUBLISHED))
+    found = list(HallusionBench().items(FOLDER))
     assert sum(isinstance(each, Item) for each in found) == 178
     assert sum(isinstance(each, Unreadable) for each in found) == 1129 - 178
 
 
 @published
 def test_the_published_overall_is_the_mean_of_the_three() -> None:
-    for row in json.loads((PUBLISHED / "leaderboard.json").read_text("utf-8")):
+    for row in json.loads((FOLDER / "leaderboard.json").read_text("utf-8")):
         assert abs((row["aAcc"] + row["fAcc"] + row["qAcc"]) / 3 - row["overall"]) < 0.1
 
 
@@ -140,7 +141,9 @@ def test_vlmevalkits_table_counts_vd_and_vs_together(tmp_path: Path) -> None:
         }
         for index, prediction in said.items()
     ]
-    scores = score(HallusionBench(), all_outputs(HallusionBench(), write_tsv(tmp_path / "m_HallusionBench.tsv", rows)))
+    scores = score_outputs(
+        HallusionBench(), read_outputs(HallusionBench(), write_tsv(tmp_path / "m_HallusionBench.tsv", rows))
+    )
     assert {name: scores.metrics[name] for name in ("aAcc", "fAcc")} == {"aAcc": 75.0, "fAcc": 50.0}
     assert scores.metrics["qAcc"] == pytest.approx(200 / 3)
 
@@ -153,8 +156,8 @@ def test_items_with_their_images(tmp_path: Path) -> None:
     image.write_bytes(picture())
     row = {"index": "VS_chart_1_0_1_0", "category": "VS", "l2-category": "chart", "question": "Is it?", "answer": "Yes"}
     write_tsv(tmp_path / "tsv" / "HallusionBench.tsv", [{**row, "image": as_base64(picture())}])
-    bare, shipped = all_items(HallusionBench(), tmp_path / "json")
-    (kept,) = all_items(HallusionBench(), tmp_path / "tsv")
+    bare, shipped = items_of(HallusionBench(), tmp_path / "json")
+    (kept,) = items_of(HallusionBench(), tmp_path / "tsv")
     assert (bare.images, bare.gold, shipped.images, shipped.gold) == ((), ("No",), (image,), ("Yes",))
     assert (kept.id, kept.gold, kept.images) == (shipped.id, shipped.gold, (picture(),))
 

@@ -6,7 +6,8 @@ import pytest
 
 from mmat_dagster.scoring.benchmark import Item, ScoringError
 from mmat_dagster.scoring.ocrbench import FORMULAS, OcrBench
-from tests.scoring_tables import all_items, all_outputs, as_base64, picture, score, write_json, write_tsv, write_xlsx
+from tests.benchmark_scores import items_of, read_outputs, score_outputs
+from tests.scoring_tables import as_base64, picture, write_json, write_tsv, write_xlsx
 
 
 def record(data_set: str, number: int, kind: str, answers: object, **more: object) -> dict[str, object]:
@@ -27,7 +28,7 @@ RECORDS = [
 
 
 def test_the_score_is_how_many_are_right(tmp_path: Path) -> None:
-    scores = score(OcrBench(), all_outputs(OcrBench(), write_json(tmp_path / "m.json", RECORDS)))
+    scores = score_outputs(OcrBench(), read_outputs(OcrBench(), write_json(tmp_path / "m.json", RECORDS)))
     assert (scores.overall, scores.n, OcrBench.full_marks) == (4.0, 7, 1000.0)
     assert scores.by_category == {
         "Regular Text Recognition": 1.0,
@@ -52,8 +53,8 @@ def test_vlmevalkits_tables_score_the_same(tmp_path: Path, name: str) -> None:
         for place, one in enumerate(RECORDS)
     ]
     path = (write_xlsx if name.endswith("xlsx") else write_tsv)(tmp_path / name, rows)
-    assert score(OcrBench(), all_outputs(OcrBench(), path)) == score(
-        OcrBench(), all_outputs(OcrBench(), write_json(tmp_path / "m.json", RECORDS))
+    assert score_outputs(OcrBench(), read_outputs(OcrBench(), path)) == score_outputs(
+        OcrBench(), read_outputs(OcrBench(), write_json(tmp_path / "m.json", RECORDS))
     )
 
 
@@ -70,7 +71,7 @@ def test_items_of_the_publisher_and_of_a_table(tmp_path: Path) -> None:
         "category": "Regular Text Recognition",
     }
     write_tsv(tmp_path / "lmu" / "OCRBench.tsv", [row])
-    (shipped,), (kept,) = all_items(OcrBench(), tmp_path / "hub"), all_items(OcrBench(), tmp_path / "lmu")
+    (shipped,), (kept,) = items_of(OcrBench(), tmp_path / "hub"), items_of(OcrBench(), tmp_path / "lmu")
     assert (shipped.id, shipped.gold, shipped.images) == ("IIIT5K_1", ("CENTRE",), (image,))
     assert (kept.gold, kept.groups, kept.images) == (shipped.gold, shipped.groups, (picture(),))
 

@@ -58,7 +58,7 @@ def folder(source: SourceName, tmp_path: Path) -> Path:
 
 def read(source: SourceName, folder: Path) -> list[SourceRecord | Rejection]:
     """Read the whole folder; a SourceError is the one error that a reader may raise."""
-    with patience(10):
+    with patience():
         try:
             return list(READERS[source].read(folder))
         except SourceError:
@@ -71,7 +71,7 @@ def ids(found: list[SourceRecord | Rejection]) -> list[str]:
 
 def assert_grounded(source: SourceName, found: list[SourceRecord | Rejection], folder: Path) -> None:
     """Check that whatever a reader yields becomes samples and rejections, one for one."""
-    with TemporaryDirectory() as store, patience(10), quiet_decoders():
+    with TemporaryDirectory() as store, patience(), quiet_decoders():
         grounded = list(ground_all(found, folder, ImageShelf(LocalStore(root=store))))
     assert len(grounded) == len(found)
     assert all(isinstance(one, Sample | Rejection) for one in grounded)

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +26,13 @@ from resources.training_executor import LocalTrainingExecutor
 from tests import stand_in_vllm
 from tests.chat_server import ChatServer, ServerReply, in_turn
 from tests.fakes import ToldExecutor
+from tests.processes import is_alive, wait_until
 from tests.training_runs import training_run
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = Student(name="seer", model="org/seer", revision="abc")
 TURNS = (ChatTurn(role="user", text="How much is it?"),)
 MARKED = "{%- generation -%}{{ x }}{%- endgeneration -%}{% generation %} y{% endgeneration %}"
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def ask(model: ChatModel, *turns: ChatTurn) -> ChatReply:

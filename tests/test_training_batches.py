@@ -4,7 +4,6 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +20,20 @@ from mmat_dagster.schema import Dialogue, ImageRef
 from mmat_dagster.training.process.batches import IGNORED, PLACES, Batches
 from mmat_dagster.training.process.pictures import Album
 from mmat_dagster.training.spec import DROPPED, BadRun, TrainingRun, read_dropped
-from tests import student_parts
 from tests.learnable import HYPER, learnable, learnable_run
 from tests.pictures import encoded
-from tests.student_parts import Reader, about_photos, with_pictures, without_pixels
-
-READERS = {"tiny": student_parts.tiny, "tiler": student_parts.tiler, "reader": student_parts.reader}
-
-
-@cache
-def reader(name: str) -> Reader:
-    return READERS[name]()
+from tests.student_parts import about_photos, reader_named, with_pictures, without_pixels
 
 
 def batches_of(
     folder: Path, dialogues: list[Dialogue], name: str = "tiny", processor: Any = None, **changes: Any
 ) -> Batches:
     """Return what makes batches of `dialogues`."""
-    student = reader(name).student
+    student = reader_named(name).student
     hyper = replace(HYPER, max_length=changes.pop("max_length", 100_000))
     run = learnable_run(folder, dialogues, student=student, hyper=hyper, **{"max_dropped": 0.9, **changes})
-    plan = reader(name).plan(run, folder)
-    return reader(name).batches(run, plan, folder, processor)
+    plan = reader_named(name).plan(run, folder)
+    return reader_named(name).batches(run, plan, folder, processor)
 
 
 def batch(batches: Batches, *places: int) -> dict[str, torch.Tensor]:
@@ -55,7 +46,7 @@ def names(batches: Batches, made: dict[str, torch.Tensor]) -> list[str]:
 
 def learned(name: str, made: dict[str, torch.Tensor], row: int) -> str:
     """Return the text that carries loss."""
-    tokenizer = getattr(reader(name).processor, "tokenizer", reader(name).processor)
+    tokenizer = getattr(reader_named(name).processor, "tokenizer", reader_named(name).processor)
     labels = made["labels"][row]
     return str(tokenizer.decode(labels[labels != IGNORED], skip_special_tokens=False))
 
@@ -186,7 +177,7 @@ def test_a_hundred_pictures_larger_than_they_were_said_to_be_give_way(tmp_path: 
     "error", [ValueError("no"), IndexError("no"), RuntimeError("no"), TypeError("no"), KeyError("no")]
 )
 def test_a_dialogue_that_the_processor_dies_on_gives_way(tmp_path: Path, error: Exception) -> None:
-    refusing = Refusing(reader("tiny").processor, error)
+    refusing = Refusing(reader_named("tiny").processor, error)
     reason, detail = "refused by the student's processor", f"{type(error).__name__}: {error}"
     assert_poison_gives_way(tmp_path, learnable(tmp_path, 7), reason, detail, processor=refusing)
 
@@ -202,7 +193,7 @@ class Infinite(Refusing):
 
 
 def test_pixels_that_the_processor_makes_infinite_give_way(tmp_path: Path) -> None:
-    infinite = Infinite(reader("tiny").processor, ValueError())
+    infinite = Infinite(reader_named("tiny").processor, ValueError())
     assert_poison_gives_way(
         tmp_path, learnable(tmp_path, 7), "pixels are not finite", "pixel_values holds NaN", processor=infinite
     )

@@ -6,8 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,18 +30,16 @@ from resources import training_reports
 from resources.training_executor import LocalTrainingExecutor
 from resources.training_process import LOG, MARK, TrainingLog, run_process
 from resources.training_reports import total_steps
+from tests import instances
 from tests.fakes import told_metrics
+from tests.processes import is_alive, wait_until
 from tests.stand_in_training import COMMAND, ENVIRONMENT, READY
 from tests.training_runs import job_that, training_run
 
+instance = instances.ephemeral
+
 ROOT = Path(__file__).resolve().parents[1]
 STAND_IN = "tests.stand_in_training"
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as ephemeral:
-        yield ephemeral
 
 
 def executor(**fields: Any) -> LocalTrainingExecutor:
@@ -78,20 +75,6 @@ def failure(instance: dg.DagsterInstance, job: TrainingJob, **fields: Any) -> st
 def observed(instance: dg.DagsterInstance) -> list[dg.AssetObservation]:
     records = instance.fetch_observations(dg.AssetKey("rr_checkpoint"), limit=100).records
     return [record.asset_observation for record in reversed(records) if record.asset_observation]
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_a_training_is_observed_while_it_runs(instance: dg.DagsterInstance, tmp_path: Path) -> None:

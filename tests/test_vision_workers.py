@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +19,7 @@ from mmat_dagster.processes import SECRETS
 from mmat_dagster.tools import Failed, OperatorUnavailable, Sight
 from resources.vision_worker import ModelSpec, Task
 from resources.vision_workers import Handling, VisionWorkers, close_workers, open_workers, processes
+from tests.processes import is_alive, wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 # Has one worker look and the other one sleep, tells their process ids and waits for its end.
@@ -256,25 +257,9 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> None:
         assert parent.stdout is not None
         workers = [int(pid) for pid in parent.stdout.readline().split()]
         assert len(workers) == 2
-        assert all(is_running(pid) for pid in workers)
+        assert all(is_alive(pid) for pid in workers)
         parent.kill()
-    wait_until(lambda: not any(is_running(pid) for pid in workers))
-
-
-def is_running(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    for _ in range(300):
-        if is_so():
-            return
-        time.sleep(0.1)
-    raise AssertionError("it did not happen in half a minute")
+    wait_until(lambda: not any(is_alive(pid) for pid in workers))
 
 
 def test_who_waits_when_the_workers_are_ended_is_told(tmp_path: Path) -> None:

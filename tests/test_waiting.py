@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import cast
 
 import dagster as dg
-import pytest
 
 from assets.sensors import CONTINUES_TAG, ended_batches
 from assets.waiting import CONTINUED, LABELS_TAG, STATE_TAG, WAITING
@@ -14,6 +13,7 @@ from mmat_dagster.images import PicturesOnDisk
 from mmat_dagster.pipeline import Pipeline, Settings
 from mmat_dagster.teachers.prompted import PromptedTeacher
 from resources.store import LocalStore
+from tests import instances
 from tests.asking import make_model
 from tests.fakes import ToldRetriever
 from tests.layouts import write_tabmwp
@@ -22,13 +22,9 @@ from tests.teacher_server_batches import BatchRules
 from tests.test_assets import recorded, run
 from tests.test_pipeline import EndlessOcr
 
+instance = instances.ephemeral
+
 LATER_S = 3600.0
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as ephemeral:
-        yield ephemeral
 
 
 def batching(folder: Path, server: TeacherServer, **fields: object) -> Pipeline:

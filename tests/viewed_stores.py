@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mmat_dagster import parts, wire
+from mmat_dagster import parts
 from mmat_dagster.census import facets
 from mmat_dagster.images import ImageShelf, PicturesOnDisk, examine
 from mmat_dagster.parts import Manifest
@@ -31,7 +31,7 @@ from mmat_dagster.stages.integration import integrate
 from mmat_dagster.viewer.app import Viewed
 from mmat_dagster.viewer.folder import ReadOnlyFolder
 from resources.store import LocalStore
-from tests.builders import make_sample
+from tests.builders import make_sample, render_dialogue
 from tests.pictures import encoded, photo
 from tests.written_parts import write_part
 
@@ -99,17 +99,8 @@ def dialogue_of(sample: Sample, turns: tuple[Turn, ...]) -> Dialogue:
         question=sample.question, image_count=len(sample.images), turns=turns, answer=sample.answers[0]
     )
     is_reflected = any(turn.step.signal == "reflection" for turn in turns)
-    return Dialogue(
-        id=sample.id,
-        source=sample.source,
-        messages=wire.render_rr(transcript, "You reason step by step."),
-        images=sample.images,
-        sample=sample,
-        transcript=transcript,
-        reflection="math" if is_reflected else "none",
-        reflection_reason="the sum is not written out" if is_reflected else None,
-        teacher="annotations",
-    )
+    of_reflection = {"reflection": "math", "reflection_reason": "the sum is not written out"} if is_reflected else {}
+    return render_dialogue(sample, transcript, "You reason step by step.", teacher="annotations", **of_reflection)
 
 
 def write_dialogues(root: Path, source: SourceName, dialogues: Sequence[Dialogue], part_rows: int) -> None:

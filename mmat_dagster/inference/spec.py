@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter
 
 from mmat_dagster.training.executor import SERVING_READY
-from mmat_dagster.training.spec import BadRun, Precision, Student
+from mmat_dagster.training.spec import BadRun, Precision, Student, read_description
 
 CONFIG = "serving.json"
 ENGINE = "transformers"
@@ -62,13 +62,7 @@ def dump_hosting(hosting: Hosting) -> bytes:
 
 def read_hosting(path: Path) -> Hosting:
     """Return what serving.json describes; raise BadRun where it describes nothing that can be served."""
-    try:
-        hosting = _HOSTING.validate_json(path.read_bytes())
-    except OSError as error:
-        raise BadRun(f"{path} cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise BadRun(f"{path} describes nothing to serve: {told}") from error
+    hosting = read_description(path, _HOSTING, "nothing to serve")
     _check(hosting)
     return hosting
 

@@ -6,8 +6,9 @@ Fixed text stands first in every file, so that a server can reuse the prefix bet
 import hashlib
 import re
 from functools import cache
-from importlib import resources
 from string import Template
+
+from mmat_dagster.fingerprints import engine_files, read_engine_file
 
 # Sections have small letters; THOUGHT and its like are the wire form's, which is told of, and guards itself.
 _SECTION = re.compile(rb"</([a-z_]+)>")
@@ -35,12 +36,11 @@ def fingerprint(*names: str) -> str:
     return digest.hexdigest()
 
 
-@cache
 def _read(name: str) -> bytes:
-    file = resources.files(__name__) / f"{name}.txt"
-    if not file.is_file():
-        raise PromptError(f"no prompt {name!r}")
-    return file.read_bytes()
+    try:
+        return read_engine_file(f"prompts/{name}.txt")
+    except KeyError:
+        raise PromptError(f"no prompt {name!r}") from None
 
 
 def _difference(wanted: set[str], given: set[str]) -> str:
@@ -52,8 +52,8 @@ def _difference(wanted: set[str], given: set[str]) -> str:
 @cache
 def _section_tags() -> re.Pattern[str]:
     """Return the pattern of all sections' tags, as loosely as a model may read them: `</ Question >`."""
-    files = (file for file in resources.files(__name__).iterdir() if file.name.endswith(".txt"))
-    names = {name.decode() for file in files for name in _SECTION.findall(file.read_bytes())}
+    texts = map(read_engine_file, engine_files("prompts/*.txt"))
+    names = {name.decode() for text in texts for name in _SECTION.findall(text)}
     tag = f"(?:{'|'.join(sorted(names))})"
     # Not "a < question of b > c", which is no tag for anybody.
     return re.compile(rf"<(\s*/?\s*{tag}\s*/?|/?{tag}\s[^<>]*)>", re.IGNORECASE)

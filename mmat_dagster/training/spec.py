@@ -16,12 +16,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from mmat_dagster.fingerprints import code_fingerprint, fingerprint
 from mmat_dagster.schema import SourceName
+
+Described = TypeVar("Described")
 
 # RR and ORR, and the control that both are compared with: the question, and nothing but the answer.
 TrainingFormat = Literal["rr", "orr", "answer"]
@@ -288,15 +290,20 @@ def dump_run(run: TrainingRun) -> bytes:
 
 def read_run(path: Path) -> TrainingRun:
     """Return the run that a file describes; raise BadRun where it describes none."""
+    run = read_description(path, _RUN, "no training run")
+    check_run(run)
+    return run
+
+
+def read_description(path: Path, described: TypeAdapter[Described], otherwise: str) -> Described:
+    """Return what a file describes; raise BadRun where it cannot be read, or describes `otherwise`."""
     try:
-        run = _RUN.validate_json(path.read_bytes())
+        return described.validate_json(path.read_bytes())
     except OSError as error:
         raise BadRun(f"{path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
         told = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise BadRun(f"{path} describes no training run: {told}") from error
-    check_run(run)
-    return run
+        raise BadRun(f"{path} describes {otherwise}: {told}") from error
 
 
 def check_run(run: TrainingRun) -> None:
