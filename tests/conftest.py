@@ -1,8 +1,7 @@
 """Fixtures that several test files share."""
 
 import signal
-import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,29 +21,6 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-_interruptions: list[str] = []
-
-
-def pytest_collection_finish() -> None:
-    """Hear of the runs that a signal ends; who runs nothing in Dagster need not import it."""
-    dagster = sys.modules.get("dagster")
-    if dagster is not None:
-        # Its handlers make an error of their own for each, and nobody else here does.
-        dagster.DagsterExecutionInterruptedError.__init__ = lambda *_: _interruptions.append("told to end")
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """End a session that was told to end while a test ran something in Dagster, which takes the signal for its own.
-
-    Otherwise that one test would fail without a cause, and the others go on: seen with `timeout` on a busy machine.
-    """
-    done = yield
-    if _interruptions:
-        item.session.shouldstop = "told to end while Dagster ran something"
-    return done
 
 
 @pytest.fixture(scope="session", autouse=True)
