@@ -35,6 +35,7 @@ SPEAKERS = {
     "resources/messengers.py": "Slack",
     "resources/operator_http.py": "the configured server of operators",
     "resources/ray_parts.py": "the configured Ray cluster",
+    "resources/ray_token.py": "the configured Ray cluster",
     "resources/ray_training_executor.py": "the configured Ray cluster",
     "resources/ray_vision.py": "the configured Ray cluster",
     "resources/s3_store.py": "the store",
