@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
+CLEAR = "\033[K"
+
 
 def open_terminal() -> TextIO | None:
     """Open the terminal of the person who started this run, if somebody did.
@@ -18,3 +20,11 @@ def open_terminal() -> TextIO | None:
         return Path("/dev/tty").open("w")
     except OSError:
         return None
+
+
+def tell(line: str) -> None:
+    """Show a line to the person who started this run, above whatever bar stands there; nobody else sees it."""
+    terminal = open_terminal()
+    if terminal is not None:
+        with terminal:
+            terminal.write(f"\r{CLEAR}{line}\n")

@@ -4,6 +4,7 @@ Ray is imported when the first part is to be made, and not before.
 """
 
 import json
+import logging
 import os
 import secrets
 import sys
@@ -13,12 +14,15 @@ from typing import Any, cast
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
+from mmat_dagster import terminal
 from mmat_dagster.engine import Engine, EngineError, PartOrder, Watch
 from mmat_dagster.interfaces import Store
 from mmat_dagster.ledger.database import location
 from mmat_dagster.parts import Part
 from mmat_dagster.processes import SECRETS
 from mmat_dagster.spending import Spending
+from resources.ray_news import Audience
+from resources.ray_token import TokenRefused, settle
 
 OPEN_PIPELINE = "mmat_dagster.accounting:open_pipeline"
 # What a worker does without, or has its own of: its machine's folder, and what it may have to itself.
@@ -66,14 +70,21 @@ class RayEngine(dg.ConfigurableResource[Engine], Engine):
         ge=0,
         description="GPUs of an actor that holds a larger model; 0.25 for four on one.",
     )
+    may_grow: bool | None = Field(
+        default=None,
+        description="Whether machines join the cluster as they are needed; null: its machines' labels tell.",
+    )
     end_s: float = Field(default=600.0, gt=0, description="How long parts that are ended may finish what is under way.")
 
     _spent: dict[str, Spending] = PrivateAttr(default_factory=dict)
     _run_id: str = PrivateAttr(default="none")
     _resource_config: Mapping[str, Any] = PrivateAttr(default_factory=dict)
+    _log: dg.DagsterLogManager | logging.Logger = PrivateAttr(default_factory=lambda: logging.getLogger(__name__))
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Learn for which run parts are made, and what it sets of the resources."""
+        """Learn for which run parts are made, what it sets of the resources, and where to warn."""
+        if context.log is not None:
+            self._log = context.log
         if context.run is not None:
             self._run_id = context.run.run_id
             self._resource_config = cast("Mapping[str, Any]", context.run.run_config.get("resources", {}))
@@ -90,10 +101,9 @@ class RayEngine(dg.ConfigurableResource[Engine], Engine):
 
     def make(self, orders: Sequence[PartOrder], watch: Watch) -> Mapping[int, Part | None]:
         """Have the cluster's workers make the parts."""
-        if self.address is None:
-            _protect()
+        prepare(self.address)
         try:
-            from resources import ray_parts  # noqa: PLC0415
+            from resources import ray_joining, ray_parts  # noqa: PLC0415
         except ImportError as error:
             raise EngineError(f"MMAT_ENGINE is ray, and {error.name} is missing: pip install -e '.[ray]'") from error
         recipe = ray_parts.Recipe(
@@ -109,17 +119,32 @@ class RayEngine(dg.ConfigurableResource[Engine], Engine):
             at_once=self.parts_at_once,
             lost_workers=self.lost_workers,
             end_s=self.end_s,
+            may_grow=self.may_grow,
             variables=told(os.environ),
         )
-        ray_parts.connect(self.address)
-        return ray_parts.carry_out(orders, recipe, hands, watch, self._spent)
+        audience = Audience(watch=watch, spent=self._spent, say=self._say)
+        ray_joining.connect(self.address)
+        return ray_parts.carry_out(orders, recipe, hands, audience)
+
+    def _say(self, line: str) -> None:
+        """Tell a person what the cluster does: in the run's log, and on the terminal where a command runs."""
+        self._log.warning(line)
+        terminal.tell(line)
+
+
+def prepare(address: str | None) -> None:
+    """Have Ray show a cluster the token that there is, or ask for one here; it reads such variables when imported."""
+    if address is None:
+        _protect()
+        return
+    try:
+        settle(os.environ, address)
+    except TokenRefused as refused:
+        raise EngineError(str(refused)) from None
 
 
 def _protect() -> None:
-    """Have the Ray that is started here ask everybody for a token, since its ports are open to the network.
-
-    Ray reads these variables when it is imported.
-    """
+    """Have the Ray that is started here ask everybody for a token, since its ports are open to the network."""
     if "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_urlsafe(32)

@@ -8,17 +8,14 @@ This file imports Ray, and is imported where Ray is used.
 
 import importlib
 import json
-import logging
 import os
-import signal
-import threading
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -26,18 +23,17 @@ import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from mmat_dagster.engine import EngineError, PartOrder, Watch
+from mmat_dagster.engine import EngineError, PartOrder
 from mmat_dagster.parts import Part
 from mmat_dagster.pipeline import Pipeline
 from mmat_dagster.progress import Progress
-from mmat_dagster.spending import Spending, total
+from mmat_dagster.spending import Spending
 from resources import ray_vision, vision_workers
+from resources.ray_news import Audience, Follower, News, Report
+from resources.ray_room import Room, look_around
+from resources.ray_token import shows_token
 
 TELL_EVERY_S = 1.0
-# A part's way is the store: Ray itself carries orders and reports.
-OBJECTS_BYTES = 100 << 20
-NAMESPACE = "mmat_dagster"
-LOOPBACK = "127.0.0.1"
 # More parts than there are CPUs wait at the cluster, so that none of them is ever without one.
 WAITING_PARTS = 2
 
@@ -56,31 +52,26 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Hands:
-    """How parts are handed out; `variables` are set in each worker's environment."""
+    """How parts are handed out; `variables` are set in each worker's environment.
+
+    `may_grow` says whether machines may join the cluster; None where it tells by itself.
+    """
 
     cpus: float
     at_once: int | None
     lost_workers: int
     end_s: float
+    may_grow: bool | None
     variables: Mapping[str, str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """How far one attempt at a part is, and what it has spent by now, by who was asked."""
-
-    index: int
-    progress: Progress | None = None
-    spendings: Mapping[str, Spending] = field(default_factory=dict)
 
 
 class Board:
     """Keeps the last report of each attempt, and the actors with models, for the time that a driver is there."""
 
-    def __init__(self, variables: Mapping[str, str]) -> None:
+    def __init__(self, variables: Mapping[str, str], may_grow: bool | None) -> None:
         self._reports: dict[str, Report] = {}
         self._goes_on = True
-        self._models = ray_vision.Models(variables=variables)
+        self._models = ray_vision.Models(variables=variables, may_grow=may_grow)
 
     def begin(self) -> None:
         """Forget the reports of parts that are made."""
@@ -96,56 +87,29 @@ class Board:
         self._reports[attempt] = report
         return self._goes_on
 
-    def reports(self) -> list[Report]:
-        """Return the last report of each attempt, in the order in which they began."""
-        return [*self._reports.values()]
+    def news(self) -> News:
+        """Return what a driver should know."""
+        return News(reports=[*self._reports.values()], awaited=self._models.awaited())
 
     def models(self, lane: str, count: int | None, gpus: float) -> list[Any]:
         """Return the actors of a lane; the first who asks has them started."""
         return self._models.of(lane, count, gpus)
 
 
-def connect(address: str | None) -> None:
-    """Join the cluster at `address`, or start Ray on this machine; raise EngineError where that cannot be."""
-    if ray.is_initialized():
-        return
-    settings: dict[str, Any] = {"address": address}
-    if address is None:
-        # It would tell its makers how it is used.
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        # Without `local` it would join whatever cluster somebody has started on this machine.
-        settings = {
-            "address": "local",
-            "_node_ip_address": LOOPBACK,
-            "include_dashboard": False,
-            "object_store_memory": OBJECTS_BYTES,
-        }
-    heeds = signal.getsignal(signal.SIGTERM)
-    try:
-        ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.CRITICAL, **settings)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise EngineError(f"the Ray cluster {address or 'of this machine'} cannot be reached: {error}") from error
-    finally:
-        # Ray would end the process at once, and Dagster has a run clean up.
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, heeds)
-
-
 def carry_out(
-    orders: Sequence[PartOrder], recipe: Recipe, hands: Hands, watch: Watch, spent: dict[str, Spending]
+    orders: Sequence[PartOrder], recipe: Recipe, hands: Hands, audience: Audience
 ) -> Mapping[int, Part | None]:
-    """Have the parts made, and return them by index; `spent` grows by what they cost."""
+    """Have the parts made, and return them by index; the audience's `spent` grows by what they cost."""
+    room = _room(hands)
     board = _board(hands)
-    _wait_for(board.begin.remote())
+    _begin(board)
     begin = _task(hands)
-    before = dict(spent)
     waiting, made = deque(orders), dict[int, Part | None]()
     running: dict[Future[Part | None], PartOrder] = {}
+    follower = Follower(audience, room.awaited(hands.cpus))
 
     def look() -> None:
-        reports = _wait_for(board.reports.remote())
-        spent.update(_with(before, reports))
-        watch(_latest(reports))
+        follower.hear(_wait_for(board.news.remote()))
 
     try:
         while waiting or running:
@@ -162,6 +126,28 @@ def carry_out(
             look()
         raise
     return made
+
+
+def _begin(board: Any) -> None:
+    """Have the board begin; raise EngineError where it cannot be started on the run's machine."""
+    try:
+        _wait_for(board.begin.remote())
+    except RayActorError as error:
+        # A process that shows a token also wants to be shown one.
+        token = "; where it asks for no token, unset RAY_AUTH_MODE" if shows_token(os.environ) else ""
+        last = str(error).strip().splitlines()[-1].strip()
+        raise EngineError(f"the Ray cluster starts no worker for this run{token}. It says: {last}") from error
+
+
+def _room(hands: Hands) -> Room:
+    """Return the room for parts; raise EngineError where there is none and never will be."""
+    room = look_around("CPU", hands.may_grow)
+    if not room.places(hands.cpus) and not room.may_grow:
+        raise EngineError(
+            f"no machine of the Ray cluster has the {hands.cpus:g} CPUs of a part ({room.most}), and none is started "
+            "by itself: add one, or lower cpus_per_part"
+        )
+    return room
 
 
 class _Ended(Exception):
@@ -239,7 +225,7 @@ def _board(hands: Hands) -> Any:
     if key not in _boards:
         here = NodeAffinitySchedulingStrategy(node_id=ray.get_runtime_context().get_node_id(), soft=False)
         actor = ray.remote(num_cpus=0, scheduling_strategy=here, runtime_env=_runtime(hands))(Board)
-        _boards[key] = actor.remote(hands.variables)
+        _boards[key] = actor.remote(hands.variables, hands.may_grow)
     return _boards[key]
 
 
@@ -284,19 +270,6 @@ def _end(board: Any, running: "Iterable[Future[Part | None]]", end_s: float) -> 
     with suppress(RayError):
         _wait_for(board.end.remote())
     wait(running, end_s)
-
-
-def _latest(reports: Sequence[Report]) -> list[Progress]:
-    """Return how far each part is, as its last attempt has told."""
-    last = {report.index: report.progress for report in reports if report.progress is not None}
-    return [*last.values()]
-
-
-def _with(before: Mapping[str, Spending], reports: Sequence[Report]) -> dict[str, Spending]:
-    """Add to what was spent before what all attempts have, lost ones too."""
-    names = dict.fromkeys([*before, *(name for report in reports for name in report.spendings)])
-    spent = (before, *(report.spendings for report in reports))
-    return {name: total(each[name] for each in spent if name in each) for name in names}
 
 
 @dataclass(kw_only=True)

@@ -4,6 +4,7 @@ The cluster's machines reach the store by themselves: everybody who sees the clu
 told, so no secret is. ray and dagster-ray are imported when a job is submitted.
 """
 
+import os
 import secrets
 import shlex
 import time
@@ -14,6 +15,7 @@ import dagster as dg
 from pydantic import Field
 
 from mmat_dagster.training.executor import TrainingJob
+from resources.ray_token import TokenRefused, asking, settle
 from resources.training_elsewhere import ENDING_S, Ending, RemoteTrainingExecutor, label_of, require, told_as_failure
 
 KILLED, STOPPED = (-9, 137), "STOPPED"
@@ -22,7 +24,7 @@ MESSAGE = '{"__dagster_pipes_version"'
 # How Ray tells of a job whose machine is gone, among others that never began.
 LOST = ("JOB_SUPERVISOR_ACTOR_DIED", "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE")
 # As its client tells of a job server that is not there, and of one that refuses.
-ERRORS = (ConnectionError, RuntimeError)
+ERRORS = (ConnectionError, RuntimeError, TokenRefused)
 
 
 class RayTrainingExecutor(RemoteTrainingExecutor):
@@ -73,10 +75,12 @@ class RayTrainingExecutor(RemoteTrainingExecutor):
     def end_leftovers(self, job: TrainingJob) -> bool:
         """Stop the job's submissions, and wait until they have ended."""
         require("dagster_ray", "ray")
-        from ray.job_submission import JobSubmissionClient  # noqa: PLC0415
-
         with told_as_failure("Ray", ERRORS):
-            return self._end(job, JobSubmissionClient(self.address))
+            settle(os.environ, self.address)
+            from ray.job_submission import JobSubmissionClient  # noqa: PLC0415
+
+            with asking(f"the job server {self.address}"):
+                return self._end(job, JobSubmissionClient(self.address))
 
     def _end(self, job: TrainingJob, client: Any) -> bool:
         found = [

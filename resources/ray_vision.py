@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
+from mmat_dagster.engine import EngineError
 from mmat_dagster.processes import forget_secrets
 from resources.local_operator import SHARED_LANE
+from resources.ray_room import Room, look_around
 from resources.vision_worker import THREADS, Desk, Loaded, LookAt, ModelSpec, Task, Unavailable
 from resources.vision_workers import LOAD_TIMEOUT_S, Lost, Result, Worker
 
@@ -48,21 +50,68 @@ class Models:
     """The actors of each lane, started by who keeps them: they end with it."""
 
     variables: Mapping[str, str]
+    may_grow: bool | None = None
     actors: dict[str, list[Any]] = field(default_factory=dict)
+    # Of each lane that had to wait for GPUs when it was started: for what, and the answers of actors that are there.
+    _awaiting: dict[str, tuple[str, list[Any]]] = field(default_factory=dict)
+    _on_gpus: int = 0
 
     def of(self, lane: str, count: int | None, gpus: float) -> list[Any]:
-        """Return the actors of a lane: `count` of them, or one for each node."""
+        """Return the actors of a lane: `count` of them, or one for each node, but no more than GPUs have room for.
+
+        Raises EngineError where they have room for none and never will.
+        """
         if lane not in self.actors:
-            actor = ray.remote(
-                num_cpus=0,
-                num_gpus=0 if lane == SHARED_LANE else gpus,
-                max_restarts=RESTARTS,
-                scheduling_strategy="SPREAD",
-                runtime_env={"env_vars": {**self.variables, **dict.fromkeys(THREADS, "1")}},
-            )(VisionActor)
-            nodes = sum(node["Alive"] for node in ray.nodes())
-            self.actors[lane] = [actor.remote() for _ in range(count or nodes)]
+            wished = count or sum(node["Alive"] for node in ray.nodes())
+            if lane == SHARED_LANE or not gpus:
+                self.actors[lane] = self._start(wished, 0.0)
+            else:
+                self.actors[lane] = self._start_on_gpus(lane, wished, gpus)
         return self.actors[lane]
+
+    def awaited(self) -> str | None:
+        """Return for what models wait now; None where they need not."""
+        for lane, (what, coming) in [*self._awaiting.items()]:
+            if ray.wait(coming, timeout=0)[0]:
+                del self._awaiting[lane]
+            else:
+                return what
+        return None
+
+    def _start_on_gpus(self, lane: str, wished: int, gpus: float) -> list[Any]:
+        room = look_around("GPU", self.may_grow)
+        left = room.places(gpus) - self._on_gpus
+        if not room.may_grow:
+            if left <= 0:
+                raise EngineError(_too_few(room, gpus))
+            wished = min(wished, left)
+        actors = self._start(wished, gpus)
+        self._on_gpus += wished
+        awaited = room.awaited(gpus)
+        if awaited:
+            self._awaiting[lane] = (
+                f"the model of {lane} waits for {awaited}",
+                [each.stand_by.remote() for each in actors],
+            )
+        return actors
+
+    def _start(self, count: int, gpus: float) -> list[Any]:
+        actor = ray.remote(
+            num_cpus=0,
+            num_gpus=gpus,
+            max_restarts=RESTARTS,
+            scheduling_strategy="SPREAD",
+            runtime_env={"env_vars": {**self.variables, **dict.fromkeys(THREADS, "1")}},
+        )(VisionActor)
+        return [actor.remote() for _ in range(count)]
+
+
+def _too_few(room: Room, gpus: float) -> str:
+    if room.places(gpus):
+        why = f"the Ray cluster's {sum(room.machines):g} GPUs are full with other models of this run"
+    else:
+        why = f"no machine of the Ray cluster has as many GPUs ({room.most})"
+    return f"MMAT_RAY_GPUS is {gpus:g}: {why}, and none is started by itself. Lower it, or unset it to use CPUs"
 
 
 class ActorWorker(Worker):
@@ -76,7 +125,8 @@ class ActorWorker(Worker):
     def load(self, spec: ModelSpec) -> str | None:
         """Have it load a model."""
         if spec not in self._loaded:
-            self._answer(self._actor.stand_by.remote(), LOAD_TIMEOUT_S)
+            if not self._stands_by():
+                return f"the Ray cluster had no room for it within {LOAD_TIMEOUT_S:g} s"
             told = self._answer(self._actor.load.remote(spec), LOAD_TIMEOUT_S)
             if isinstance(told, Unavailable):
                 return told.detail
@@ -96,6 +146,16 @@ class ActorWorker(Worker):
         self._loaded.clear()
         self.images.clear()
 
+    def _stands_by(self) -> bool:
+        """Wait until the actor is there: it may be started again just now, or wait for a GPU."""
+        try:
+            ray.get(self._actor.stand_by.remote(), timeout=LOAD_TIMEOUT_S)
+        except GetTimeoutError:
+            return False
+        except RayActorError:
+            raise Lost("its worker died") from None
+        return True
+
     def _answer(self, coming: Any, timeout_s: float) -> Any:
         try:
             return ray.get(coming, timeout=timeout_s)
@@ -109,8 +169,12 @@ class ActorWorker(Worker):
 
 
 def hire(board: Any, count: int | None, gpus: float, lane: str, wished: int) -> Sequence[Worker]:  # noqa: ARG001
-    """Return the actors of `lane`, which `board` keeps, as workers."""
-    return [ActorWorker(actor) for actor in ray.get(board.models.remote(lane, count, gpus))]
+    """Return the actors of `lane`, which `board` keeps, as workers; raise EngineError where there is room for none."""
+    try:
+        actors = ray.get(board.models.remote(lane, count, gpus))
+    except RayTaskError as error:
+        raise error.cause from None
+    return [ActorWorker(actor) for actor in actors]
 
 
 def _carried(task: Task) -> Task:

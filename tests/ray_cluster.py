@@ -8,12 +8,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import postgres
 
+ROOT = Path(__file__).resolve().parents[1]
 KEY = "sk-a-key-of-the-machines"
 OBJECTS_BYTES = 80 << 20
 QUIET = {
@@ -75,7 +77,9 @@ def running(ledger: str, *, include_dashboard: bool = False) -> Iterator[TwoNode
     """Run a cluster whose machines know key and ledger, as they are to be set up."""
     require_ray()
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**QUIET, "MMAT_LEDGER": ledger, "OPENAI_API_KEY": KEY}.items():
+        # This code, wherever else the environment has it installed from.
+        machines = {**QUIET, "MMAT_LEDGER": ledger, "OPENAI_API_KEY": KEY, "PYTHONPATH": str(ROOT)}
+        for name, value in machines.items():
             patch.setenv(name, value)
         nodes = TwoNodes(ledger, include_dashboard=include_dashboard)
         try:
@@ -97,7 +101,7 @@ def ray_here() -> Iterator[None]:
     require_ray()
     import ray  # noqa: PLC0415
 
-    from resources.ray_parts import connect  # noqa: PLC0415
+    from resources.ray_joining import connect  # noqa: PLC0415
 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in QUIET.items():

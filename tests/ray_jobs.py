@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 START_S = 180.0
@@ -27,9 +28,24 @@ PORTS = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """Where drivers find a cluster, and where its job server listens."""
+
+    address: str
+    jobs: str
+
+
 @contextmanager
 def run_ray(cwd: Path, variables: Mapping[str, str]) -> Iterator[str]:
     """Run a cluster of one node whose jobs find `variables` set; yield the address of its job server."""
+    with run_head(cwd, variables) as head:
+        yield head.jobs
+
+
+@contextmanager
+def run_head(cwd: Path, variables: Mapping[str, str]) -> Iterator[Head]:
+    """Run a cluster of one node whose workers and jobs find `variables` set."""
     # A socket's path has 107 characters at most, and Ray's own part of it is long.
     folder = Path(tempfile.mkdtemp(prefix="ray-"))
     ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
@@ -53,8 +69,10 @@ def run_ray(cwd: Path, variables: Mapping[str, str]) -> Iterator[str]:
             start_new_session=True,
         )
     try:
-        _wait_until_up(head, f"{address}/api/version", folder / "start.log")
-        yield address
+        token = variables.get("RAY_AUTH_TOKEN", "")
+        asked = urllib.request.Request(f"{address}/api/version", headers={"Authorization": f"Bearer {token}"})  # noqa: S310
+        _wait_until_up(head, asked, folder / "start.log")
+        yield Head(address=f"127.0.0.1:{ports['port']}", jobs=address)
     finally:
         _end(head, folder)
         shutil.rmtree(folder, ignore_errors=True)
@@ -68,13 +86,13 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _wait_until_up(head: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+def _wait_until_up(head: "subprocess.Popen[bytes]", asked: urllib.request.Request, log: Path) -> None:
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         if head.poll() is not None:
             raise AssertionError(f"ray ended with {head.returncode}:\n{log.read_text()[-2000:]}")
-        with suppress(OSError), direct.open(url, timeout=2):
+        with suppress(OSError), direct.open(asked, timeout=2):
             return
         time.sleep(0.2)
     raise TimeoutError(f"ray did not start in {START_S:g} s:\n{log.read_text()[-2000:]}")

@@ -14,12 +14,14 @@ import pytest
 
 from tests import postgres, ray_cluster
 from tests.ray_cluster import KEY, TwoNodes
+from tests.ray_jobs import run_head
 from tests.teacher_server import Behaviour, TeacherServer
 from tests.teaching import write_problems
 from tests.test_teacher_kill import read_books
 
 cluster = ray_cluster.cluster
 
+TOKEN = "the-t0ken-of-the-cluster"
 ROOT = Path(__file__).resolve().parents[1]
 # Dialogues under way in one worker: more calls at once than this are under way in two.
 CONCURRENCY = 4
@@ -112,6 +114,7 @@ def test_neither_an_ended_run_nor_a_lost_node_costs_what_was_answered(
         expected = build(tmp_path, "local", server, MMAT_OPERATORS=operators)
     ray = {"MMAT_ENGINE": "ray", "MMAT_RAY_ADDRESS": cluster.address, "MMAT_LEDGER": cluster.ledger}
     ray["MMAT_OPERATORS"] = operators
+    home = make_home(tmp_path)
     with TeacherServer(SLOW) as server:
         with building(tmp_path, "ray", server, **ray) as process:
             wait_until(lambda: server.in_flight_peak > CONCURRENCY or process.poll() is not None)
@@ -121,7 +124,7 @@ def test_neither_an_ended_run_nor_a_lost_node_costs_what_was_answered(
         books = read_books(cluster.ledger)
         assert (books.account.lost_calls, books.left, server.paid_unseen.total()) == (0, 0, 0)
         assert 0 < books.replies == server.paid.total()
-        with building(tmp_path, "ray", server, **ray) as process:
+        with building(tmp_path, "ray", server, **ray, DAGSTER_HOME=str(home)) as process:
             for _ in range(kills):
                 cluster.add_second()
                 server.ledger.in_flight_peak = 0
@@ -136,6 +139,58 @@ def test_neither_an_ended_run_nor_a_lost_node_costs_what_was_answered(
     assert charged.total() - len(charged) <= books.account.lost_calls <= kills * CONCURRENCY
     assert books.account.lost_calls > 0
     assert books.left == 0
+    assert [line.split()[0] for line in said.splitlines() if line] == ["source", "tabmwp"], said
+    assert any("a worker was lost, or its machine: part" in line for line in logged(home))
+
+
+def make_home(folder: Path) -> Path:
+    """Make the home of a Dagster instance that keeps what runs log, and says nothing of itself."""
+    (folder / "home").mkdir()
+    (folder / "home" / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    return folder / "home"
+
+
+def logged(home: Path) -> list[str]:
+    """Return what the log of the one run of an instance says."""
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        (run,) = instance.get_runs()
+        return [entry.user_message for entry in instance.all_logs(run.run_id)]
+
+
+@pytest.mark.long
+def test_a_cluster_that_asks_for_a_token_makes_the_parts_of_who_shows_it_and_tells_others_what_to_set(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    ray_cluster.require_ray()
+    write_problems(tmp_path / "sources", range(1, 25))
+    with TeacherServer(QUICK) as server:
+        expected = build(tmp_path, "local", server, MMAT_OPERATORS=OFF)
+    ledger = postgres.fresh_database(request.config)
+    # A user's own token is nothing that a cluster would take.
+    own = {**ray_cluster.QUIET, "HOME": str(tmp_path), "MMAT_LEDGER": ledger, "MMAT_OPERATORS": OFF}
+    own["DAGSTER_HOME"] = str(make_home(tmp_path))
+    wants = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    machines = {**own, **wants, "PYTHONPATH": str(ROOT), "OPENAI_API_KEY": KEY}
+    with TeacherServer(QUICK) as server, run_head(ROOT, machines) as head:
+        run = {**own, "MMAT_ENGINE": "ray", "MMAT_RAY_ADDRESS": head.address}
+        for shown, told in (
+            ({}, "asks for a token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to that of the cluster's machines"),
+            ({**wants, "RAY_AUTH_TOKEN": "c4nary"}, "refuses the token that it is shown: set RAY_AUTH_TOKEN to that"),
+            ({"RAY_AUTH_MODE": "token"}, "RAY_AUTH_MODE is token, and there is no token: set RAY_AUTH_TOKEN"),
+        ):
+            with building(tmp_path, "ray", server, **run, **shown) as process:
+                said, _ = process.communicate(timeout=PATIENCE_S)
+            assert process.returncode == 1
+            *_, last = said.strip().splitlines()
+            assert len(said.strip().splitlines()) == 2, said
+            assert told in last
+            assert "c4nary" not in said
+        assert not server.received
+        with building(tmp_path, "ray", server, **run, **wants) as process:
+            said, _ = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 0, said
+    assert TOKEN not in said
+    assert dataset_files(tmp_path / "ray") == expected
 
 
 @pytest.mark.long

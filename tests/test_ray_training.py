@@ -44,6 +44,16 @@ from tests.trained_elsewhere import assert_learned_from_both_homes_of_images, re
 instance = instances.ephemeral
 
 ROOT = Path(__file__).resolve().parents[1]
+TOKEN = "the-t0ken-of-the-cluster"
+TRAINS = """
+import json, sys, dagster as dg
+from resources.ray_training_executor import RayTrainingExecutor
+from resources.store import LocalStore
+from tests.remote_runs import failure, materialize
+with dg.DagsterInstance.ephemeral() as instance:
+    result = materialize(instance, LocalStore(root=sys.argv[2]), RayTrainingExecutor(**json.loads(sys.argv[1])))
+    print("trained" if result.success else failure(result).description)
+"""
 # Ray's own, of what its client is made of.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"
@@ -204,6 +214,38 @@ def test_a_job_server_that_is_not_there_is_told(instance: dg.DagsterInstance, tm
     nobody = RayTrainingExecutor(**fields("http://127.0.0.1:9"))
     told = failure(materialize(instance, LocalStore(root=str(tmp_path)), nobody)).description
     assert told.startswith("Ray cannot be used: Failed to connect to Ray at address: http://127.0.0.1:9")
+
+
+@pytest.mark.long
+def test_a_job_server_that_asks_for_a_token_is_shown_it_and_refuses_another_in_one_sentence(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_ray()
+    wants = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    variables = {"TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    with run_ray(ROOT, {**variables, **wants}) as jobs:
+        for shown, told in (
+            ({}, f"Ray cannot be used: the job server {jobs} asks for a token: set RAY_AUTH_MODE=token and RAY_AUTH"),
+            (wants | {"RAY_AUTH_TOKEN": "c4nary"}, f"Ray cannot be used: the job server {jobs} refuses the token"),
+            (wants, "trained"),
+        ):
+            done = train_in_a_process(tmp_path, jobs, {**variables, **shown})
+            assert told in done.stdout, done.stdout + done.stderr
+            assert "Traceback" not in done.stdout
+            assert TOKEN not in done.stdout + done.stderr
+
+
+def train_in_a_process(folder: Path, jobs: str, variables: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    """Have a job train in a process that Ray has not been imported into, since it reads its token when it is."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", TRAINS, json.dumps(fields(jobs)), str(folder / "store")],
+        cwd=ROOT,
+        env={**own, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_nobody_imports_ray_who_does_not_use_it() -> None:

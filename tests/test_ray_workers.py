@@ -1,5 +1,7 @@
 """What Ray's workers make, refuse and hold: parts of a stage, and models that look at images."""
 
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -24,18 +26,29 @@ from tests.test_vision_workers import failure, handling, seen, task
 ray_here = ray_cluster.ray_here
 
 ROOT = Path(__file__).resolve().parents[1]
-# Starts Ray as a run does, and tries to join it without what that run knows.
-STRANGER = """
+# Starts Ray as a run does, and has others try to join it without what that run knows.
+HOST = """
 import os, subprocess, sys
-from resources.ray_engine import _protect
-_protect()
-from resources import ray_parts
-ray_parts.connect(None)
+from resources.ray_engine import prepare
+prepare(None)
+from resources import ray_joining
+ray_joining.connect(None)
 import ray
-code = "try: ray._raylet.GcsClient(sys.argv[1])\\nexcept Exception as told: print(type(told).__name__)"
 own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
 address = ray.get_runtime_context().gcs_address
-subprocess.run([sys.executable, "-c", "import ray, sys\\n" + code, address], env=own)
+for variables in ({}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "c4nary"}):
+    subprocess.run([sys.executable, "-c", sys.argv[1], address], env={**own, **variables}, stderr=subprocess.STDOUT)
+"""
+STRANGER = """
+import sys
+from mmat_dagster.engine import EngineError
+from resources.ray_engine import prepare
+prepare(sys.argv[1])
+from resources import ray_joining
+try:
+    ray_joining.connect(sys.argv[1])
+except EngineError as refused:
+    print(refused)
 """
 MakeJob = Callable[..., Job]
 
@@ -156,7 +169,37 @@ def test_nothing_of_ray_is_imported_where_it_is_not_used() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_the_ray_that_a_run_starts_lets_nobody_in_without_its_token(tmp_path: Path) -> None:
+def test_the_ray_that_a_run_starts_tells_others_at_once_that_it_asks_for_a_token(tmp_path: Path) -> None:
     ray_cluster.require_ray()
-    done = subprocess.run([sys.executable, "-c", STRANGER], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["AuthenticationError"], done.stderr
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    command = [sys.executable, "-W", "ignore", "-c", HOST, STRANGER]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
+    without, wrong = done.stdout.splitlines()
+    assert re.fullmatch(
+        "the Ray cluster .+ asks for a token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to .+", without
+    )
+    assert "refuses the token that it is shown: set RAY_AUTH_TOKEN" in wrong
+    assert "c4nary" not in wrong
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_part_that_no_machine_is_large_enough_for_ends_the_run_at_once(make_job: MakeJob) -> None:
+    with TeacherServer() as server:
+        pipeline = with_ray(make_job(server), cpus_per_part=4096.0)
+        with pytest.raises(
+            EngineError, match=r"no machine of the Ray cluster has the 4096 CPUs of a part \(the largest"
+        ):
+            list(pipeline.build("rr_dialogues", "tabmwp", lambda progress: None))
+        assert not server.received
+
+
+@pytest.mark.usefixtures("ray_here")
+def test_a_model_that_no_gpu_is_there_for_is_told_at_once_unless_machines_may_join() -> None:
+    from resources.ray_vision import Models  # noqa: PLC0415
+
+    with pytest.raises(EngineError, match=r"^MMAT_RAY_GPUS is 1: no machine of the Ray cluster has as many GPUs"):
+        Models(variables={}).of("dino", None, 1.0)
+    growing = Models(variables={}, may_grow=True)
+    assert len(growing.of("dino", 3, 1.0)) == 3
+    awaited = "the model of dino waits for a machine with 1 GPUs to join the Ray cluster (the largest has 0)"
+    assert growing.awaited() == awaited
