@@ -57,6 +57,7 @@ HF_TOKEN          the hub's token; read by Dagster when a run starts
 MMAT_SETTLE_MINUTES  so long nothing in a source's folder has changed before schedule and sensors ask for it; default 10
 MMAT_SLACK_TOKEN  a bot's token: Slack is told of runs that fail; read by Dagster when one has
 MMAT_SLACK_CHANNEL  where it is told
+MMAT_SLACK_URL    a server with the contract of Slack's, such as https://slack-gov.com/api; default Slack's
 MMAT_WEBSERVER    the address of Dagster's webserver, for links to runs
 OPENAI_API_KEY    the key; read by Dagster when a run starts
 OPENAI_BASE_URL   an OpenAI-compatible server; default OpenAI's
@@ -166,6 +167,7 @@ class Environment:
     has_hub_token: bool
     settle_minutes: float | None
     slack_channel: str | None
+    slack_url: str | None
     webserver: str | None
 
     @property
@@ -247,6 +249,7 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         has_hub_token=bool(variables.get("HF_TOKEN")),
         settle_minutes=_amount(variables, "MMAT_SETTLE_MINUTES"),
         slack_channel=_slack_channel(variables),
+        slack_url=_url(variables, "MMAT_SLACK_URL"),
         webserver=variables.get("MMAT_WEBSERVER", "").strip().rstrip("/") or None,
     )
 

@@ -97,7 +97,11 @@ def test_money_and_limits_are_read_as_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["OPENAI_BASE_URL", "MMAT_JUDGE_URL", "MMAT_STUDENT_URL", "MMAT_OPERATOR_URL", "GOOGLE_SEARCH_URL"]
+    "name",
+    [
+        *("OPENAI_BASE_URL", "MMAT_JUDGE_URL", "MMAT_STUDENT_URL", "MMAT_OPERATOR_URL"),
+        *("GOOGLE_SEARCH_URL", "MMAT_SLACK_URL"),
+    ],
 )
 @pytest.mark.parametrize(
     "url",

@@ -21,15 +21,13 @@ from tests.live_deployment import ask, clean, deployment, ended, process_of, wai
 
 SOURCES: tuple[SourceName, ...] = get_args(SourceName)
 RUNS_S = 900.0
-# A backfill would be one run over all five: their policy is `single_run`.
-LAUNCH = """
-mutation Go($params: ExecutionParams!) {
-  launchRun(executionParams: $params) {
-    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+BACKFILL = """
+mutation ($params: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $params) {
+    __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message }
   }
 }
 """
-ORIGIN = {"repositoryLocationName": "mmat_dagster", "repositoryName": "__repository__"}
 SWITCH_ON = """
 mutation ($sensor: SensorSelector!) {
   startSensor(sensorSelector: $sensor) { __typename ... on PythonError { message } }
