@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def started(service: str, folder: Path, variables: Mapping[str, str], words: Map
     """Run the command of a service of the compose file, some of its words replaced."""
     command = [words.get(word, word) for word in compose()["services"][service]["command"]]
     command[0] = str(Path(sys.executable).parent / command[0])
-    with (folder / f"{service}.log").open("wb") as log:
+    with (folder / f"{service}.log").open("ab") as log:
         process = subprocess.Popen(
             command, cwd=folder, env=clean(variables), stdout=log, stderr=log, start_new_session=True
         )
@@ -101,9 +102,32 @@ def process_of(instance: dg.DagsterInstance, run_id: str) -> int | None:
     return None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """A code server, a webserver and a daemon that run."""
+
+    folder: Path
+    web: str
+    code: str
+    variables: Mapping[str, str]
+    words: Mapping[str, str]
+    serving: ExitStack
+
+    def ask(self, query: str, **variables: Any) -> Any:
+        """Ask the webserver, and return the only answer."""
+        (answer,) = ask(self.web, query, **variables).values()
+        return answer
+
+    def serve_code(self, **changed: str) -> None:
+        """Start the code server, anew where it runs, with settings that have changed; nothing else is started anew."""
+        self.serving.close()
+        self.serving.enter_context(started("code", self.folder, {**self.variables, **changed}, self.words))
+        wait(lambda: is_listening(self.code), UP_S, "the code server")
+
+
 @contextmanager
-def deployment(folder: Path, runs: str, ledger: str, **further: str) -> Iterator[str]:
-    """Run the compose file's own commands on this machine, all on loopback; give the webserver's port."""
+def deployment(folder: Path, runs: str, ledger: str, **further: str) -> Iterator[Deployment]:
+    """Run the compose file's own commands on this machine, all on loopback."""
     home, web, code = folder / "home", free_port(), free_port()
     home.mkdir()
     settings = (DEPLOY / "local" / "dagster.yaml").read_text().replace("/var/lib/mmat", str(folder))
@@ -130,12 +154,13 @@ def deployment(folder: Path, runs: str, ledger: str, **further: str) -> Iterator
     with ExitStack() as services, pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", str(home))
         patch.setenv("MMAT_DAGSTER_DB", runs)
-        services.enter_context(started("code", folder, variables, words))
-        wait(lambda: is_listening(code), UP_S, "the code server")
+        serving = services.enter_context(ExitStack())
+        live = Deployment(folder=folder, web=web, code=code, variables=variables, words=words, serving=serving)
+        live.serve_code()
         services.enter_context(started("webserver", folder, variables, words))
         services.enter_context(started("daemon", folder, variables, words))
         wait(lambda: ask(web, "{ version }"), UP_S, "the webserver")
-        yield web
+        yield live
 
 
 @pytest.fixture

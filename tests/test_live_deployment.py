@@ -5,21 +5,29 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import get_args
 
 import dagster as dg
 import pytest
 
+from assets.asking import partitions_of
+from assets.partitions import TEACHER_POOL
 from mmat_dagster import parts
 from mmat_dagster.schema import SourceName
 from resources.store import LocalStore
-from tests import live_deployment, postgres
+from tests import live_deployment, postgres, slack_server
 from tests.layouts import write_tabmwp
-from tests.live_deployment import ask, clean, deployment, ended, process_of, wait
+from tests.live_deployment import Deployment, clean, deployment, ended, process_of, wait
+from tests.slack_server import TOKEN, SlackServer
 
+FEW = {"MMAT_LIMIT": "8"}
 SOURCES: tuple[SourceName, ...] = get_args(SourceName)
+IN_POOL = {"rationales", "rr_dialogues", "dialogue_audit"}
+ORIGIN = {"repositoryLocationName": "mmat_dagster", "repositoryName": "__repository__"}
 RUNS_S = 900.0
 BACKFILL = """
 mutation ($params: LaunchBackfillParams!) {
@@ -43,28 +51,43 @@ mutation Again($parent: String!) {
 
 postgres_url = postgres.postgres_url
 runs_url = live_deployment.runs_url
+slack = slack_server.slack
 
 
 @pytest.mark.long
-def test_the_five_sources_are_built_on_postgresql_though_two_of_their_runs_are_killed(
-    postgres_url: str, runs_url: str, tmp_path: Path
+def test_backfills_build_the_five_sources_on_postgresql_though_two_of_the_runs_are_killed(
+    postgres_url: str, runs_url: str, tmp_path: Path, slack: SlackServer
 ) -> None:
-    with deployment(tmp_path, runs_url, postgres_url) as web:
-        for source in SOURCES:
-            tags = {"tags": [{"key": "dagster/partition", "value": source}]}
-            params = {"selector": {**ORIGIN, "jobName": "data"}, "executionMetadata": tags, "runConfigData": {}}
-            launched = ask(web, LAUNCH, params=params)["launchRun"]
-            assert launched["__typename"] == "LaunchRunSuccess", launched
-        with dg.DagsterInstance.get() as instance:
-            killed = kill_two(instance)
-            runs = wait(lambda: ended(instance, len(SOURCES)), RUNS_S, "the five runs")
-            failed = [run.run_id for run in runs if run.status is not dg.DagsterRunStatus.SUCCESS]
-            assert {*failed} == {*killed}
-            for run_id in killed:
-                again = ask(web, AGAIN, parent=run_id)["launchRunReexecution"]
-                assert again["__typename"] == "LaunchRunSuccess", again
-            runs = wait(lambda: ended(instance, len(SOURCES) + 2), RUNS_S, "the two runs")
-            assert sum(run.status is dg.DagsterRunStatus.SUCCESS for run in runs) == len(SOURCES)
+    """Two backfills make five runs; of all sources one backfill makes one run.
+
+    Dagster cuts a backfill into ranges of neighbouring partitions, each as long as the policy of its assets allows, and
+    that is `single_run`, which a range on the command line needs. So every other source is one backfill, and those
+    between them another: each makes a run for each of its sources.
+    """
+    with (
+        deployment(tmp_path, runs_url, postgres_url, **FEW, **told(slack)) as live,
+        dg.DagsterInstance.get() as instance,
+    ):
+        backfills = [backfill(live, keys) for keys in (SOURCES[::2], SOURCES[1::2])]
+        killed = kill_two(instance)
+        runs = wait(lambda: ended(instance, len(SOURCES)), RUNS_S, "the five runs")
+        assert sorted(source for run in runs for source in partitions_of(run.tags)) == sorted(SOURCES)
+        assert {run.tags["dagster/backfill"] for run in runs} == {*backfills}
+        failed = [run.run_id for run in runs if run.status is not dg.DagsterRunStatus.SUCCESS]
+        assert {*failed} == {*killed}
+        for run_id in killed:
+            again = live.ask(AGAIN, parent=run_id)
+            assert again["__typename"] == "LaunchRunSuccess", again
+        runs = wait(lambda: ended(instance, len(SOURCES) + 2), RUNS_S, "the two runs")
+        assert sum(run.status is dg.DagsterRunStatus.SUCCESS for run in runs) == len(SOURCES)
+        # Five were asked for at once, and the queue would take five: the pool took two.
+        assert instance.event_log_storage.get_concurrency_info(TEACHER_POOL).slot_count == 2
+        assert most_steps_at_once(instance) <= most_runs_at_once(instance) == 2
+        wait(lambda: len(slack.messages) == len(killed), RUNS_S, "what is told of the two")
+        assert {run_id for run_id in killed for message in slack.messages if run_id[:8] in message["text"]} == {*killed}
+        backfill(live, SOURCES)
+        last, *_ = wait(lambda: ended(instance, len(SOURCES) + 3), RUNS_S, "one run of all")
+        assert (last.status, partitions_of(last.tags)) == (dg.DagsterRunStatus.SUCCESS, [*SOURCES])
     assert counts(tmp_path / "store") == counts_of_one_go(tmp_path)
 
 
@@ -75,8 +98,8 @@ def test_the_daemon_rebuilds_a_source_whose_folder_has_changed_and_no_other(
     sources, store = tmp_path / "sources", LocalStore(root=str(tmp_path / "store"))
     write_tabmwp(sources, 3)
     settled = {"MMAT_SOURCES": str(sources), "MMAT_SETTLE_MINUTES": "0.05"}
-    with deployment(tmp_path, runs_url, postgres_url, **settled) as web:
-        switched = ask(web, SWITCH_ON, sensor={**ORIGIN, "sensorName": "changed_sources"})["startSensor"]
+    with deployment(tmp_path, runs_url, postgres_url, **settled) as live:
+        switched = live.ask(SWITCH_ON, sensor={**ORIGIN, "sensorName": "changed_sources"})
         assert switched["__typename"] == "Sensor", switched
         with dg.DagsterInstance.get() as instance:
             for rows, runs in ((3, 1), (5, 2)):
@@ -87,6 +110,42 @@ def test_the_daemon_rebuilds_a_source_whose_folder_has_changed_and_no_other(
                 manifest = parts.read_manifest(store, "orr_dialogues", "tabmwp")
                 assert manifest is not None
                 assert manifest.rows == rows
+
+
+def backfill(live: Deployment, keys: Sequence[str]) -> str:
+    """Launch a backfill of the job `data`, as the UI does, and return its id."""
+    params = {"selector": {"partitionSetName": "data_partition_set", "repositorySelector": ORIGIN}}
+    launched = live.ask(BACKFILL, params={**params, "partitionNames": [*keys]})
+    assert launched["__typename"] == "LaunchBackfillSuccess", launched
+    return str(launched["backfillId"])
+
+
+def told(slack: SlackServer) -> dict[str, str]:
+    """Return the settings with which Slack is told of runs that fail."""
+    return {"MMAT_SLACK_TOKEN": TOKEN, "MMAT_SLACK_CHANNEL": "#runs", "MMAT_SLACK_URL": slack.url}
+
+
+def most_runs_at_once(instance: dg.DagsterInstance) -> int:
+    """Return how many runs there were at work at once."""
+    return most_at_once((run.start_time or 0.0, run.end_time or 0.0) for run in instance.get_run_records())
+
+
+def most_steps_at_once(instance: dg.DagsterInstance) -> int:
+    """Return how many steps that may ask the teacher there were at work at once; a killed one ends with its run."""
+    times = []
+    for run in instance.get_run_records():
+        for entry in instance.all_logs(run.dagster_run.run_id, of_type=dg.DagsterEventType.STEP_START):
+            ends = instance.all_logs(run.dagster_run.run_id, of_type=dg.DagsterEventType.STEP_SUCCESS)
+            over = [end.timestamp for end in ends if end.step_key == entry.step_key]
+            if entry.step_key in IN_POOL:
+                times.append((entry.timestamp, over[0] if over else run.end_time or 0.0))
+    return most_at_once(times)
+
+
+def most_at_once(times: Iterable[tuple[float, float]]) -> int:
+    """Return how many of the spans `times` overlap at most."""
+    changes = sorted((when, change) for begun, over in times for when, change in ((begun, 1), (over, -1)))
+    return max(accumulate(change for _, change in changes), default=0)
 
 
 def kill_two(instance: dg.DagsterInstance) -> list[str]:
@@ -120,6 +179,6 @@ def counts(store: Path) -> dict[str, tuple[int, int, str]]:
 def counts_of_one_go(folder: Path) -> dict[str, tuple[int, int, str]]:
     """Return what the same sources come to where nothing is killed."""
     command = shlex.split(f"{sys.executable} -m mmat_dagster materialize orr_dialogues")
-    variables = {"MMAT_STORE": str(folder / "whole"), "MMAT_LEDGER": str(folder / "whole.sqlite")}
+    variables = {**FEW, "MMAT_STORE": str(folder / "whole"), "MMAT_LEDGER": str(folder / "whole.sqlite")}
     subprocess.run(command, cwd=folder, env=clean(variables), check=True, timeout=RUNS_S, stdout=subprocess.DEVNULL)
     return counts(folder / "whole")

@@ -2,7 +2,6 @@
 
 import logging
 import os
-from collections.abc import Iterator
 from importlib.util import find_spec
 
 import dagster as dg
@@ -12,6 +11,7 @@ from mmat_dagster.environment import BadEnvironment, read_environment
 from mmat_dagster.messages import MessageNotSent, without_secrets
 from resources.deployments import DEPLOYMENTS
 from resources.messengers import INSTALL, SLACK, LogMessenger, SlackMessenger
+from tests import slack_server
 from tests.slack_server import TOKEN, SlackServer
 
 HAS_SLACK = find_spec("dagster_slack") is not None
@@ -20,10 +20,7 @@ needs_slack = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
-def slack() -> Iterator[SlackServer]:
-    with SlackServer() as server:
-        yield server
+slack = slack_server.slack
 
 
 @needs_slack
