@@ -121,6 +121,13 @@ def test_a_password_in_the_url_of_a_database_is_not_shown() -> None:
     assert "secret" not in repr(environment)
 
 
+def test_the_schedule_has_other_times_where_some_are_named() -> None:
+    assert read_environment({}).rebuild_cron is None
+    assert read_environment({"MMAT_REBUILD_CRON": " 30 22  * * 5 "}).rebuild_cron == "30 22 * * 5"
+    with pytest.raises(BadEnvironment, match="MMAT_REBUILD_CRON is 'daily'; it must have five fields"):
+        read_environment({"MMAT_REBUILD_CRON": "daily"})
+
+
 def test_the_key_itself_is_not_kept() -> None:
     environment = read_environment({"OPENAI_API_KEY": "sk-secret"})
     assert environment.has_key
