@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
 import pytest
@@ -25,7 +25,25 @@ from tests import postgres
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
 MONITORING = "poll_interval_seconds: 60"
-UP_S = 180.0
+UP_S, RUNS_S = 180.0, 1200.0
+ORIGIN = {"repositoryLocationName": "mmat_dagster", "repositoryName": "__repository__"}
+SENSOR_ON = """
+mutation ($on: SensorSelector!) {
+  startSensor(sensorSelector: $on) { __typename ... on PythonError { message } }
+}
+"""
+SCHEDULE_ON = """
+mutation ($on: ScheduleSelector!) {
+  startSchedule(scheduleSelector: $on) { __typename ... on PythonError { message } }
+}
+"""
+LAUNCH = """
+mutation ($params: ExecutionParams!) {
+  launchRun(executionParams: $params) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+  }
+}
+"""
 
 
 def compose() -> Any:
@@ -168,6 +186,22 @@ def runs_url(request: pytest.FixtureRequest) -> str:
     """Return the URL of a new database for Dagster's runs."""
     url = sa.make_url(postgres.fresh_database(request.config)).set(drivername="postgresql+psycopg2")
     return url.render_as_string(hide_password=False)
+
+
+def switch_on(live: Deployment, kind: Literal["Sensor", "Schedule"], name: str) -> None:
+    """Switch a schedule or a sensor on, as the UI does."""
+    mutation = SENSOR_ON if kind == "Sensor" else SCHEDULE_ON
+    switched = live.ask(mutation, on={**ORIGIN, f"{kind.lower()}Name": name})
+    assert "Error" not in switched["__typename"], switched
+
+
+def launch(live: Deployment, job: str, partition: str | None, *names: str) -> None:
+    """Launch a run of some assets of a job, as the UI does."""
+    tags = [{"key": "dagster/partition", "value": partition}] if partition else []
+    selector = {**ORIGIN, "jobName": job, "assetSelection": [{"path": [name]} for name in names]}
+    params = {"selector": selector, "executionMetadata": {"tags": tags}, "runConfigData": {}}
+    launched = live.ask(LAUNCH, params=params)
+    assert launched["__typename"] == "LaunchRunSuccess", launched
 
 
 def ended(instance: dg.DagsterInstance, count: int) -> list[dg.DagsterRun]:

@@ -1,4 +1,4 @@
-"""On a live deployment sources are built by the daemon, killed runs are made good, and changed folders are seen."""
+"""On a live deployment backfills build the sources, the pool bounds them, and what is killed is told and made good."""
 
 import os
 import shlex
@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
-from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import get_args
@@ -20,25 +19,17 @@ from mmat_dagster import parts
 from mmat_dagster.schema import SourceName
 from resources.store import LocalStore
 from tests import live_deployment, postgres, slack_server
-from tests.layouts import write_tabmwp
-from tests.live_deployment import Deployment, clean, deployment, ended, process_of, wait
+from tests.live_deployment import ORIGIN, RUNS_S, Deployment, clean, deployment, ended, process_of, wait
 from tests.slack_server import TOKEN, SlackServer
 
 FEW = {"MMAT_LIMIT": "8"}
 SOURCES: tuple[SourceName, ...] = get_args(SourceName)
 IN_POOL = {"rationales", "rr_dialogues", "dialogue_audit"}
-ORIGIN = {"repositoryLocationName": "mmat_dagster", "repositoryName": "__repository__"}
-RUNS_S = 900.0
 BACKFILL = """
 mutation ($params: LaunchBackfillParams!) {
   launchPartitionBackfill(backfillParams: $params) {
     __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message }
   }
-}
-"""
-SWITCH_ON = """
-mutation ($sensor: SensorSelector!) {
-  startSensor(sensorSelector: $sensor) { __typename ... on PythonError { message } }
 }
 """
 AGAIN = """
@@ -89,27 +80,6 @@ def test_backfills_build_the_five_sources_on_postgresql_though_two_of_the_runs_a
         last, *_ = wait(lambda: ended(instance, len(SOURCES) + 3), RUNS_S, "one run of all")
         assert (last.status, partitions_of(last.tags)) == (dg.DagsterRunStatus.SUCCESS, [*SOURCES])
     assert counts(tmp_path / "store") == counts_of_one_go(tmp_path)
-
-
-@pytest.mark.long
-def test_the_daemon_rebuilds_a_source_whose_folder_has_changed_and_no_other(
-    postgres_url: str, runs_url: str, tmp_path: Path
-) -> None:
-    sources, store = tmp_path / "sources", LocalStore(root=str(tmp_path / "store"))
-    write_tabmwp(sources, 3)
-    settled = {"MMAT_SOURCES": str(sources), "MMAT_SETTLE_MINUTES": "0.05"}
-    with deployment(tmp_path, runs_url, postgres_url, **settled) as live:
-        switched = live.ask(SWITCH_ON, sensor={**ORIGIN, "sensorName": "changed_sources"})
-        assert switched["__typename"] == "Sensor", switched
-        with dg.DagsterInstance.get() as instance:
-            for rows, runs in ((3, 1), (5, 2)):
-                write_tabmwp(sources, rows)
-                asked = wait(partial(ended, instance, runs), RUNS_S, "the run that is asked for")
-                assert {run.status for run in asked} == {dg.DagsterRunStatus.SUCCESS}
-                assert {run.tags["dagster/partition"] for run in asked} == {"tabmwp"}
-                manifest = parts.read_manifest(store, "orr_dialogues", "tabmwp")
-                assert manifest is not None
-                assert manifest.rows == rows
 
 
 def backfill(live: Deployment, keys: Sequence[str]) -> str:
