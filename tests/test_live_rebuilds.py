@@ -93,11 +93,13 @@ def test_dagsters_automation_asks_for_what_files_and_prompts_have_made_stale_and
         assert asked_for(instance, range(1, 3)) == {("stale_data", source, ALL) for source in BOTH}
         live.serve_code(PYTHONPATH=edited(tmp_path / "edited", "prompts/rr_system.txt"))
         assert asked_for(instance, range(3, 5)) == {("stale_data", source, ("rr_dialogues",)) for source in BOTH}
+        # The prompt stands in the dialogues. The other source has none: what comes out as it was asks for nothing.
+        assert asked_for(instance, range(5, 6)) == {("stale_data", "tabmwp", ("orr_dialogues",))}
         write_tabmwp(sources, 5)
         launch(live, "__ASSET_JOB", None, "source_files")
         # Each asks for the next as it comes out different.
-        for count, dataset in enumerate(ALL, 6):
-            assert asked_for(instance, range(count, count + 1)) == {("stale_data", "tabmwp", (dataset,))}
+        for number, dataset in enumerate(ALL, 7):
+            assert asked_for(instance, range(number, number + 1)) == {("stale_data", "tabmwp", (dataset,))}
         manifest = parts.read_manifest(LocalStore(root=str(tmp_path / "store")), "orr_dialogues", "tabmwp")
         assert manifest is not None
         assert manifest.rows == 5
