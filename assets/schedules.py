@@ -19,6 +19,8 @@ from mmat_dagster.pipeline import Pipeline
 from mmat_dagster.schema import SourceName
 from mmat_dagster.staleness import Patience
 
+MONDAYS = "0 3 * * 1"
+
 data = dg.define_asset_job(
     "data",
     selection=dg.AssetSelection.assets(
@@ -39,21 +41,30 @@ evaluation = dg.define_asset_job(
 )
 
 
-@dg.schedule(
-    job=data,
-    cron_schedule="0 3 * * 1",
-    default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Every Monday at 03:00 UTC: one run for each source of which something is stale, for that alone. The "
-    "sensor `stale_release` follows with the release.",
-)
-def weekly(
-    context: dg.ScheduleEvaluationContext,
-    pipeline: dg.ResourceParam[Pipeline],
-    patience: dg.ResourceParam[Patience],
-) -> Iterator[dg.RunRequest | dg.SkipReason]:
+def weekly(cron: str = MONDAYS) -> dg.ScheduleDefinition:
+    """Return the schedule that asks for what is stale at the times of `cron`, in UTC."""
+
+    @dg.schedule(
+        name="weekly",
+        job=data,
+        cron_schedule=cron,
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description="Mondays at 03:00 UTC, or when MMAT_REBUILD_CRON says: one run for each source of which something "
+        "is stale, for that alone. The sensor `stale_release` follows with the release.",
+    )
+    def schedule(
+        context: dg.ScheduleEvaluationContext,
+        pipeline: dg.ResourceParam[Pipeline],
+        patience: dg.ResourceParam[Patience],
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        yield from _ask_all(context, Asking(instance=context.instance, pipeline=pipeline, patience=patience))
+
+    return schedule
+
+
+def _ask_all(context: dg.ScheduleEvaluationContext, asking: Asking) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Ask for one run per source, of what is stale by the engine's own keys; say of each other one why not."""
-    day = context.scheduled_execution_time.date().isoformat()
-    asking = Asking(instance=context.instance, pipeline=pipeline, patience=patience)
+    when = context.scheduled_execution_time.isoformat(timespec="minutes")
     reasons = []
     for key in SOURCES.get_partition_keys():
         asked = ask(asking, cast("SourceName", key))
@@ -62,6 +73,6 @@ def weekly(
             context.log.info(reasons[-1])
         else:
             selection = [dg.AssetKey(dataset) for dataset in asked]
-            yield dg.RunRequest(run_key=f"{day} {key}", partition_key=key, asset_selection=selection)
+            yield dg.RunRequest(run_key=f"{when} {key}", partition_key=key, asset_selection=selection)
     if len(reasons) == len(SOURCES.get_partition_keys()):
         yield dg.SkipReason("\n".join(reasons))

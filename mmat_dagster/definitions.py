@@ -37,7 +37,7 @@ defs = dg.Definitions(
     ),
     asset_checks=dg.load_asset_checks_from_modules([foundation, reflection, integration]),
     jobs=[schedules.data, schedules.training, schedules.evaluation],
-    schedules=[schedules.weekly],
+    schedules=[schedules.weekly(ENVIRONMENT.rebuild_cron or schedules.MONDAYS)],
     sensors=[
         sensors.ended_batches,
         source_changes.changed_sources,

@@ -55,8 +55,10 @@ MMAT_STUDENT_MODEL  what a student is called there; {name} is the name of its we
 MMAT_HUB_REPO     the dataset repository that releases are pushed to, as organisation/name
 HF_TOKEN          the hub's token; read by Dagster when a run starts
 MMAT_SETTLE_MINUTES  so long nothing in a source's folder has changed before schedule and sensors ask for it; default 10
+MMAT_REBUILD_CRON  when the schedule `weekly` asks for what is stale, in UTC; default 0 3 * * 1, Mondays at 03:00
 MMAT_SLACK_TOKEN  a bot's token: Slack is told of runs that fail; read by Dagster when one has
 MMAT_SLACK_CHANNEL  where it is told
+MMAT_SLACK_URL    a server with the contract of Slack's, such as https://slack-gov.com/api; default Slack's
 MMAT_WEBSERVER    the address of Dagster's webserver, for links to runs
 OPENAI_API_KEY    the key; read by Dagster when a run starts
 OPENAI_BASE_URL   an OpenAI-compatible server; default OpenAI's
@@ -165,7 +167,9 @@ class Environment:
     hub_repository: str | None
     has_hub_token: bool
     settle_minutes: float | None
+    rebuild_cron: str | None
     slack_channel: str | None
+    slack_url: str | None
     webserver: str | None
 
     @property
@@ -246,7 +250,9 @@ def read_environment(variables: Mapping[str, str]) -> Environment:
         hub_repository=variables.get("MMAT_HUB_REPO", "").strip() or None,
         has_hub_token=bool(variables.get("HF_TOKEN")),
         settle_minutes=_amount(variables, "MMAT_SETTLE_MINUTES"),
+        rebuild_cron=_cron(variables),
         slack_channel=_slack_channel(variables),
+        slack_url=_url(variables, "MMAT_SLACK_URL"),
         webserver=variables.get("MMAT_WEBSERVER", "").strip().rstrip("/") or None,
     )
 
@@ -380,6 +386,16 @@ def _inference(variables: Mapping[str, str]) -> InferenceName:
     if name == "endpoint" and not variables.get("MMAT_STUDENT_URL", "").strip():
         raise BadEnvironment("MMAT_INFERENCE is endpoint: set MMAT_STUDENT_URL to the server, up to and including /v1")
     return INFERENCES[name]
+
+
+def _cron(variables: Mapping[str, str]) -> str | None:
+    # Whether each field is sound, Dagster says when it loads.
+    fields = variables.get("MMAT_REBUILD_CRON", "").split()
+    if fields and len(fields) != 5:
+        raise BadEnvironment(
+            f"MMAT_REBUILD_CRON is {' '.join(fields)!r}; it must have five fields, such as '0 3 * * 1'"
+        )
+    return " ".join(fields) or None
 
 
 def _slack_channel(variables: Mapping[str, str]) -> str | None:

@@ -121,7 +121,7 @@ def messenger(environment: Environment) -> dg.ConfigurableResource[Messenger]:
     return SlackMessenger(
         token=dg.EnvVar("MMAT_SLACK_TOKEN"),
         channel=environment.slack_channel,
-        **given(webserver=environment.webserver),
+        **given(webserver=environment.webserver, api=environment.slack_url),
     )
 
 

@@ -53,7 +53,7 @@ class SlackMessenger(dg.ConfigurableResource[Messenger], Messenger):
         from slack_sdk.http_retry import builtin_handlers  # noqa: PLC0415
 
         client = SlackResource(token=self.token).get_client()
-        client.base_url, client.timeout = self.api, TIMEOUT_S
+        client.base_url, client.timeout = f"{self.api.rstrip('/')}/", TIMEOUT_S
         client.retry_handlers = [
             builtin_handlers.ConnectionErrorRetryHandler(TRIES_AGAIN),
             builtin_handlers.RateLimitErrorRetryHandler(TRIES_AGAIN),

@@ -1,8 +1,10 @@
 """A real HTTP peer for Slack: `chat.postMessage` with its contract, on loopback."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+import pytest
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -53,3 +55,10 @@ class SlackServer:
             return JSONResponse({"ok": False, "error": "channel_not_found"})
         self.messages.append(body)
         return JSONResponse({"ok": True, "channel": "C1", "ts": f"{len(self.messages)}.0", "message": {}})
+
+
+@pytest.fixture
+def slack() -> Iterator[SlackServer]:
+    """Yield a running server."""
+    with SlackServer() as server:
+        yield server

@@ -42,7 +42,7 @@ def tick(
         scheduled_execution_time=MONDAY,
         resources={"pipeline": work, "patience": patience},
     ) as context:
-        told = list(cast("Iterator[dg.RunRequest | dg.SkipReason]", schedules.weekly(context)))
+        told = list(cast("Iterator[dg.RunRequest | dg.SkipReason]", schedules.weekly()(context)))
     asked = {
         each.partition_key or "": [key.to_user_string() for key in each.asset_selection or ()]
         for each in told
@@ -96,7 +96,7 @@ def test_the_daemon_can_launch_what_is_asked_for(instance: dg.DagsterInstance, w
         instance=instance, scheduled_execution_time=MONDAY, repository_def=repository, resources=resources
     ) as context:
         (request,) = repository.get_schedule_def("weekly").evaluate_tick(context).run_requests or ()
-    assert (request.run_key, request.tags["dagster/partition"]) == ("2026-11-02 tabmwp", "tabmwp")
+    assert (request.run_key, request.tags["dagster/partition"]) == ("2026-11-02T03:00+00:00 tabmwp", "tabmwp")
 
 
 def test_a_changed_prompt_asks_for_its_stage_and_what_follows(

@@ -97,7 +97,11 @@ def test_money_and_limits_are_read_as_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["OPENAI_BASE_URL", "MMAT_JUDGE_URL", "MMAT_STUDENT_URL", "MMAT_OPERATOR_URL", "GOOGLE_SEARCH_URL"]
+    "name",
+    [
+        *("OPENAI_BASE_URL", "MMAT_JUDGE_URL", "MMAT_STUDENT_URL", "MMAT_OPERATOR_URL"),
+        *("GOOGLE_SEARCH_URL", "MMAT_SLACK_URL"),
+    ],
 )
 @pytest.mark.parametrize(
     "url",
@@ -115,6 +119,13 @@ def test_a_password_in_the_url_of_a_database_is_not_shown() -> None:
     environment = read_environment({"MMAT_LEDGER": PASSWORD, "MMAT_OPERATOR_CACHE": PASSWORD})
     assert (environment.ledger, environment.operator_cache) == (PASSWORD, PASSWORD)
     assert "secret" not in repr(environment)
+
+
+def test_the_schedule_has_other_times_where_some_are_named() -> None:
+    assert read_environment({}).rebuild_cron is None
+    assert read_environment({"MMAT_REBUILD_CRON": " 30 22  * * 5 "}).rebuild_cron == "30 22 * * 5"
+    with pytest.raises(BadEnvironment, match="MMAT_REBUILD_CRON is 'daily'; it must have five fields"):
+        read_environment({"MMAT_REBUILD_CRON": "daily"})
 
 
 def test_the_key_itself_is_not_kept() -> None:

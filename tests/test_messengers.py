@@ -2,15 +2,16 @@
 
 import logging
 import os
-from collections.abc import Iterator
 from importlib.util import find_spec
 
+import dagster as dg
 import pytest
 
 from mmat_dagster.environment import BadEnvironment, read_environment
 from mmat_dagster.messages import MessageNotSent, without_secrets
 from resources.deployments import DEPLOYMENTS
-from resources.messengers import INSTALL, LogMessenger, SlackMessenger
+from resources.messengers import INSTALL, SLACK, LogMessenger, SlackMessenger
+from tests import slack_server
 from tests.slack_server import TOKEN, SlackServer
 
 HAS_SLACK = find_spec("dagster_slack") is not None
@@ -19,10 +20,7 @@ needs_slack = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
-def slack() -> Iterator[SlackServer]:
-    with SlackServer() as server:
-        yield server
+slack = slack_server.slack
 
 
 @needs_slack
@@ -83,7 +81,19 @@ def test_slack_is_told_where_token_and_channel_are_set_and_the_token_is_never_sh
     assert (messenger.channel, messenger.webserver_url) == ("#runs", "http://host:3000")
     shown = repr(messenger) + str(messenger._config_schema.default_value) + repr(read_environment(told))
     assert TOKEN not in shown
+    assert messenger.api == SLACK
     assert "MMAT_SLACK_TOKEN" in str(messenger._config_schema.default_value)
+
+
+@needs_slack
+def test_another_server_than_slacks_own_is_told_where_one_is_named(
+    slack: SlackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"MMAT_SLACK_TOKEN": TOKEN, "MMAT_SLACK_CHANNEL": "#runs", "MMAT_SLACK_URL": slack.url.rstrip("/")}
+    monkeypatch.setenv("MMAT_SLACK_TOKEN", TOKEN)
+    with dg.build_resources({"messenger": DEPLOYMENTS["local"](read_environment(told))["messenger"]}) as resources:
+        resources.messenger.send("a run failed")
+    assert [message["text"] for message in slack.messages] == ["a run failed"]
 
 
 @pytest.mark.parametrize("half", [{"MMAT_SLACK_TOKEN": TOKEN}, {"MMAT_SLACK_CHANNEL": "#runs"}])
