@@ -25,7 +25,8 @@ REQUESTS = 500
 CHARS = 1960
 REPLY = f'{{"ok": "{"x" * 171}"}}'
 LATENCY_S = 0.2
-MARGIN, MARGIN_S = 1.05, 0.5
+# Nobody may be early; a machine that does something else for a second makes everybody late.
+EARLY_S, LATE_S, MARGIN = 0.5, 1.5, 1.05
 # A first wave may meet limits that nobody has told yet.
 MOST_REFUSED = 2
 MOST_REFUSED_TOGETHER = 4
@@ -43,12 +44,12 @@ class Race:
     @property
     def is_on_time(self) -> bool:
         """Whether the limits were used up."""
-        return self.ideal_s - MARGIN_S <= self.took_s <= self.ideal_s * MARGIN + MARGIN_S
+        return self.ideal_s - EARLY_S <= self.took_s <= self.ideal_s * MARGIN + LATE_S
 
     @property
     def is_on_time_or_slowed(self) -> bool:
         """Whether they were, or at the slowed pace after a refusal: in a short race there is no time to catch up."""
-        return self.is_on_time or (self.refused > 0 and self.took_s <= self.ideal_s / SLOWED + MARGIN_S)
+        return self.is_on_time or (self.refused > 0 and self.took_s <= self.ideal_s / SLOWED + LATE_S)
 
 
 def reply(body: Body) -> str:
