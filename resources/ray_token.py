@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 MODE, TOKEN, PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
+# What `auto` stands for, where it is set.
+ADDRESS = "RAY_ADDRESS"
 # Where Ray looks last, below the user's home.
 DEFAULT_PATH = ".ray/auth_token"
 
@@ -21,9 +23,11 @@ def settle(variables: MutableMapping[str, str], address: str) -> None:
     """Have Ray show the token that it is to show; raise TokenRefused where there is none.
 
     It reads these variables when it is imported, and ends the whole process where a token that it needs is not there.
-    A cluster that it finds by itself it shows whatever token there is, one that is named only what the mode says.
+    A cluster that it finds by itself it shows whatever token there is, one that is named only what the mode says. A
+    job of a cluster is told its name.
     """
-    if address == "auto" and MODE not in variables and _has_token(variables):
+    is_found = address == "auto" and ADDRESS not in variables
+    if is_found and MODE not in variables and _has_token(variables):
         variables[MODE] = "token"
     if shows_token(variables) and not _has_token(variables):
         where = f"{TOKEN}, or a file that {PATH} names" if PATH not in variables else f"{TOKEN} (nothing is in {PATH})"

@@ -25,7 +25,7 @@ TOKEN = "the-t0ken-of-the-cluster"
 ROOT = Path(__file__).resolve().parents[1]
 # Dialogues under way in one worker: more calls at once than this are under way in two.
 CONCURRENCY = 4
-PATIENCE_S = 300.0
+PATIENCE_S = 900.0
 GLANCE_S = 0.02
 LAUNCHER = """
 run_launcher:
@@ -131,6 +131,7 @@ def test_neither_an_ended_run_nor_a_lost_node_costs_what_was_answered(
                 wait_until(lambda: server.in_flight_peak > CONCURRENCY or process.poll() is not None)
                 assert process.poll() is None, process.communicate()
                 cluster.kill_second()
+            cluster.add_second()
             said, _ = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0, said
         books, charged = read_books(cluster.ledger), server.paid + server.paid_unseen

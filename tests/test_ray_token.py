@@ -23,10 +23,14 @@ def test_a_cluster_that_ray_finds_is_shown_the_token_that_there_is_unless_the_mo
     assert disabled["RAY_AUTH_MODE"] == "disabled"
 
 
-def test_a_cluster_that_is_named_is_shown_none_unless_the_mode_says_so() -> None:
-    variables = {"RAY_AUTH_TOKEN": "c4nary"}
-    settle(variables, "10.0.0.1:6379")
-    assert variables == {"RAY_AUTH_TOKEN": "c4nary"}
+@pytest.mark.parametrize(
+    ("named", "address"), [({}, "10.0.0.1:6379"), ({"RAY_ADDRESS": "10.0.0.1:6379"}, "auto")], ids=["by us", "to a job"]
+)
+def test_a_cluster_that_is_named_is_shown_none_unless_the_mode_says_so(named: dict[str, str], address: str) -> None:
+    """A user's own token is in the home of whoever runs a job, and nothing that its cluster asks for."""
+    variables = {"RAY_AUTH_TOKEN": "c4nary", **named}
+    settle(variables, address)
+    assert "RAY_AUTH_MODE" not in variables
 
 
 def test_a_token_may_be_in_a_file_that_is_named_or_in_that_of_this_user(home: Path) -> None:
