@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import dagster as dg
 import pytest
 
 from tests import postgres, ray_cluster
+from tests.processes import wait_until
 from tests.ray_cluster import KEY, TwoNodes
 from tests.ray_jobs import run_head
 from tests.teacher_server import Behaviour, TeacherServer
@@ -26,7 +26,6 @@ ROOT = Path(__file__).resolve().parents[1]
 # Dialogues under way in one worker: more calls at once than this are under way in two.
 CONCURRENCY = 4
 PATIENCE_S = 900.0
-GLANCE_S = 0.02
 LAUNCHER = """
 run_launcher:
   module: dagster_ray
@@ -96,13 +95,6 @@ def dataset_files(store: Path) -> dict[str, bytes]:
     }
 
 
-def wait_until(has_come: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not has_come():
-        assert time.monotonic() < end
-        time.sleep(GLANCE_S)
-
-
 @pytest.mark.parametrize(
     ("problems", "kills", "operators"), [(24, 1, OFF), pytest.param(240, 4, WITH_OCR, marks=pytest.mark.long)]
 )
@@ -117,7 +109,7 @@ def test_neither_an_ended_run_nor_a_lost_node_costs_what_was_answered(
     home = make_home(tmp_path)
     with TeacherServer(SLOW) as server:
         with building(tmp_path, "ray", server, **ray) as process:
-            wait_until(lambda: server.in_flight_peak > CONCURRENCY or process.poll() is not None)
+            wait_until(lambda: server.in_flight_peak > CONCURRENCY or process.poll() is not None, PATIENCE_S)
             process.send_signal(signal.SIGTERM)
             said, _ = process.communicate(timeout=PATIENCE_S)
         assert "interrupted" in said, said[-3000:]
@@ -128,7 +120,7 @@ def test_neither_an_ended_run_nor_a_lost_node_costs_what_was_answered(
             for _ in range(kills):
                 cluster.add_second()
                 server.ledger.in_flight_peak = 0
-                wait_until(lambda: server.in_flight_peak > CONCURRENCY or process.poll() is not None)
+                wait_until(lambda: server.in_flight_peak > CONCURRENCY or process.poll() is not None, PATIENCE_S)
                 assert process.poll() is None, process.communicate()
                 cluster.kill_second()
             cluster.add_second()
@@ -225,7 +217,7 @@ def test_a_run_is_a_job_of_the_cluster_by_dagster_rays_launcher(
             assert done.returncode == 0
             with dg.DagsterInstance.from_config(str(home)) as instance:
                 (run,) = instance.get_runs()
-                wait_until(lambda: instance.get_run_by_id(run.run_id).is_finished)  # type: ignore[union-attr]
+                wait_until(lambda: instance.get_run_by_id(run.run_id).is_finished, PATIENCE_S)  # type: ignore[union-attr]
                 assert instance.get_run_by_id(run.run_id).is_success, instance.all_logs(run.run_id)  # type: ignore[union-attr]
         books = read_books(ledger)
         assert books.replies == server.paid.total()
